@@ -187,6 +187,7 @@ func (u *Upstream) QueueRejected(reason string) { u.rejected.get(reason, 0).Inc(
 
 // Server counts for one server of an upstream.
 type Server struct {
+	name     string
 	requests counters
 	failures counters
 	header   prometheus.Observer
@@ -198,7 +199,7 @@ var statusClasses = [...]string{"other", "1xx", "2xx", "3xx", "4xx", "5xx"}
 
 // Server gives the handle of a server.
 func (m *Metrics) Server(upstream, server string) *Server {
-	s := &Server{header: m.serverDuration.get(upstream, server)}
+	s := &Server{name: server, header: m.serverDuration.get(upstream, server)}
 	s.requests.make = func(_ string, class int) prometheus.Counter {
 		return m.serverRequests.get(upstream, server, statusClasses[class])
 	}
@@ -208,9 +209,16 @@ func (m *Metrics) Server(upstream, server string) *Server {
 	return s
 }
 
+// Name is the server's label value.
+func (s *Server) Name() string { return s.name }
+
 // Attempt counts one attempt: its status (0 for none), the failure ("" for none)
-// and the time to the response head.
+// and the time to the response head. A nil Server, one whose series are gone,
+// counts nothing.
 func (s *Server) Attempt(status int, failure string, header time.Duration) {
+	if s == nil {
+		return
+	}
 	if status != 0 {
 		class := status / 100
 		if class >= len(statusClasses) {

@@ -1,0 +1,361 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"drover/backend"
+	"drover/exchange"
+	"drover/transport"
+)
+
+func (p *Proxy) forwarded(handler) handler {
+	return func(rq *request) {
+		up := rq.target.upstream
+		up.budget.deposit()
+		if !up.gate.enter() {
+			if result := up.gate.wait(up.gate.enter, rq.ex.Client.Gone); result != waitGranted {
+				rq.turnedAway(result)
+				return
+			}
+		}
+		defer up.gate.leave()
+		rq.prepare()
+		rq.forward()
+	}
+}
+
+// turnedAway answers a request that got no place.
+func (rq *request) turnedAway(result waitResult) {
+	switch result {
+	case waitGone:
+		rq.gone()
+	case waitFull:
+		rq.target.upstream.metrics.QueueRejected(string(exchange.ReasonQueueFull))
+		rq.fail(503, exchange.ReasonQueueFull)
+	case waitTimeout:
+		rq.target.upstream.metrics.QueueRejected(string(exchange.ReasonQueueTimeout))
+		rq.fail(503, exchange.ReasonQueueTimeout)
+	case waitGranted:
+	}
+}
+
+// prepare builds the request as the servers will read it.
+func (rq *request) prepare() {
+	ex := rq.ex
+	rq.out = ex.Request
+	rq.out.Target = ex.Request.Target
+	if rq.route.RewritesTarget() {
+		rq.rewrite = rq.route.RewriteTarget(rq.rewrite[:0], ex.Request.Target)
+		rq.out.Target = rq.rewrite
+	}
+	listener := rq.table.listeners[ex.Listener]
+	rq.header = OutgoingHeader(rq.header[:0], ex, HeaderOptions{Forwarded: listener.Forwarded, Via: listener.Via})
+	rq.route.RequestOps.Apply(&rq.header, rq.vars())
+	rq.out.Header = rq.header
+	if ex.Request.Body != nil {
+		rq.body.reader = ex.Request.Body
+		rq.out.Body = &rq.body
+	}
+}
+
+func (rq *request) vars() Vars {
+	return Vars{Exchange: rq.ex, Route: rq.route.Name, Upstream: rq.ex.Result.Upstream}
+}
+
+// forward tries servers until one answers, nothing more may be tried, or nothing is
+// left to try.
+func (rq *request) forward() {
+	up, ex := rq.target.upstream, rq.ex
+	var key uint64
+	if up.Key != nil {
+		key = up.Key.Hash(ex)
+	}
+	deadline := time.Time{}
+	if rq.route.Timeout > 0 {
+		deadline = ex.Start.Add(rq.route.Timeout)
+	}
+	for {
+		m, reason := rq.acquire(key)
+		if m == nil {
+			rq.noServer(reason)
+			return
+		}
+		retry := rq.attempt(m, deadline)
+		m.Release()
+		up.gate.wake()
+		if !retry {
+			return
+		}
+	}
+}
+
+// acquire picks a server that has room, waiting in the queue when all are full.
+func (rq *request) acquire(key uint64) (*backend.Member, exchange.Reason) {
+	up := rq.target.upstream
+	m, full := rq.tryAcquire(key)
+	if m != nil || !full {
+		return m, rq.emptyReason()
+	}
+	result := up.gate.wait(func() bool {
+		m, full = rq.tryAcquire(key)
+		return m != nil || !full
+	}, rq.ex.Client.Gone)
+	switch result {
+	case waitFull:
+		up.metrics.QueueRejected(string(exchange.ReasonQueueFull))
+		return nil, exchange.ReasonQueueFull
+	case waitTimeout:
+		up.metrics.QueueRejected(string(exchange.ReasonQueueTimeout))
+		return nil, exchange.ReasonQueueTimeout
+	case waitGone:
+		return nil, exchange.ReasonClientGone
+	case waitGranted:
+	}
+	return m, rq.emptyReason()
+}
+
+// tryAcquire picks and takes a place on the first server that has one. Full says
+// that there are servers but none with room.
+func (rq *request) tryAcquire(key uint64) (m *backend.Member, full bool) {
+	up := rq.target.upstream
+	seen := rq.tried
+	for range backend.MaxTried {
+		m = up.pick(rq.ex, key, &seen)
+		if m == nil || seen.Has(m.Live) && full {
+			return nil, full
+		}
+		if m.Acquire(up.Limits.MaxRequestsPerServer) {
+			return m, false
+		}
+		full = true
+		seen.Add(m.Live)
+	}
+	return nil, true
+}
+
+// emptyReason tells an upstream without servers from one whose servers are all out.
+func (rq *request) emptyReason() exchange.Reason {
+	if known, _ := rq.target.upstream.Members(); known == 0 {
+		return exchange.ReasonNoServer
+	}
+	return exchange.ReasonAllDown
+}
+
+func (rq *request) noServer(reason exchange.Reason) {
+	if reason == exchange.ReasonClientGone {
+		rq.gone()
+		return
+	}
+	rq.fail(503, reason)
+}
+
+// attempt sends the request to one server. It answers the client, or says that
+// another server should be tried.
+func (rq *request) attempt(m *backend.Member, deadline time.Time) (retry bool) {
+	ex, result := rq.ex, &rq.ex.Result
+	result.Attempts++
+	result.Server, result.ServerStatus = m.ID.String(), 0
+	rq.tried.Add(m.Live)
+	rq.out.Host = rq.route.UpstreamHost(ex.Request.Host, m.ID)
+
+	start := time.Now()
+	err := pool(m).RoundTrip(ex, &rq.out, rq.attemptDeadline(start, deadline), &rq.resp)
+	headerTime := time.Since(start)
+	result.HeaderTime = headerTime
+	if err != nil {
+		return rq.attemptFailed(m, err, headerTime, deadline)
+	}
+	result.ServerStatus = rq.resp.Status
+	if rq.retryStatus(start, deadline) {
+		status := rq.resp.Status
+		rq.resp.Close()
+		rq.target.upstream.report(m, backend.Outcome{Status: status, Header: headerTime, Total: headerTime})
+		return true
+	}
+	failure := rq.deliver(m)
+	rq.resp.Close()
+	rq.target.upstream.report(m, backend.Outcome{
+		Failure: failure, Status: result.ServerStatus, Header: headerTime, Total: time.Since(start),
+	})
+	return false
+}
+
+// attemptDeadline is the earlier of the route's time-out and this attempt's.
+func (rq *request) attemptDeadline(start, deadline time.Time) time.Time {
+	per := rq.route.Retry.PerTryTimeout
+	if per <= 0 {
+		return deadline
+	}
+	if try := start.Add(per); deadline.IsZero() || try.Before(deadline) {
+		return try
+	}
+	return deadline
+}
+
+// attemptFailed handles an attempt without a response head.
+func (rq *request) attemptFailed(m *backend.Member, err error, took time.Duration, deadline time.Time) (retry bool) {
+	var failed *transport.Error
+	if !errors.As(err, &failed) {
+		failed = &transport.Error{Failure: backend.FailureReset, MaybeExecuted: true, Err: err}
+	}
+	failure := failed.Failure
+	if rq.body.err != nil {
+		failure = backend.FailureClient // the client's body broke, not the server
+	}
+	rq.target.upstream.report(m, backend.Outcome{Failure: failure, Header: took, Total: took})
+	if failure == backend.FailureClient {
+		rq.clientFailed()
+		return false
+	}
+	cond, known := failureCondition[failure]
+	if known && rq.mayRetry(cond, failed.MaybeExecuted, deadline) {
+		rq.target.upstream.metrics.Retry(failure.String())
+		return true
+	}
+	answer := failureAnswer[failure]
+	rq.fail(answer.status, answer.reason)
+	return false
+}
+
+// failureCondition names each failure in the words of a route's retry rule.
+var failureCondition = map[backend.Failure]RetryCondition{
+	backend.FailureConnect: RetryConnect,
+	backend.FailureStale:   RetryStale,
+	backend.FailureReset:   RetryReset,
+	backend.FailureTimeout: RetryTimeout,
+}
+
+// failureAnswer is what the client gets when no server answered.
+var failureAnswer = map[backend.Failure]struct {
+	status int
+	reason exchange.Reason
+}{
+	backend.FailureConnect:  {502, exchange.ReasonConnect},
+	backend.FailureStale:    {502, exchange.ReasonReset},
+	backend.FailureReset:    {502, exchange.ReasonReset},
+	backend.FailureTimeout:  {504, exchange.ReasonTimeout},
+	backend.FailureProtocol: {502, exchange.ReasonProtocol},
+	backend.FailureBody:     {502, exchange.ReasonReset},
+}
+
+// mayRetry decides whether another server may get the request. What may have been
+// executed is sent again only for the methods that the route lists; a body that was
+// read from the client and is not in memory cannot be sent again at all.
+func (rq *request) mayRetry(cond RetryCondition, maybeExecuted bool, deadline time.Time) bool {
+	rule := &rq.route.Retry
+	now := time.Now()
+	switch {
+	case rq.ex.Result.Attempts >= rule.Attempts,
+		!rule.On(cond),
+		maybeExecuted && !rule.Method(rq.ex.Request.Method),
+		!rq.replayable(),
+		!deadline.IsZero() && !now.Before(deadline),
+		rq.ex.Client.Gone():
+		return false
+	}
+	if !rq.target.upstream.budget.withdraw(now) {
+		rq.target.upstream.metrics.BudgetExhausted()
+		return false
+	}
+	return true
+}
+
+func (rq *request) replayable() bool {
+	return rq.out.Body == nil || rq.out.Buffered != nil || rq.body.n == 0 && rq.body.err == nil
+}
+
+// statusCondition names each status in the words of a route's retry rule.
+var statusCondition = map[int]RetryCondition{
+	502: Retry502,
+	503: Retry503,
+	504: Retry504,
+}
+
+// retryStatus decides whether a server's answer is thrown away for another's.
+func (rq *request) retryStatus(_, deadline time.Time) bool {
+	cond, ok := statusCondition[rq.resp.Status]
+	if !ok || !rq.mayRetry(cond, true, deadline) {
+		return false
+	}
+	rq.target.upstream.metrics.Retry(statusText[rq.resp.Status])
+	return true
+}
+
+var statusText = map[int]string{502: "502", 503: "503", 504: "504"}
+
+// deliver passes the server's answer on to the client.
+func (rq *request) deliver(m *backend.Member) backend.Failure {
+	ex, resp := rq.ex, &rq.resp
+	listener := rq.table.listeners[ex.Listener]
+	reply := resp.Response
+	reply.Header = ResponseHeader(rq.reply[:0], resp.Header, resp.Status == 101, HeaderOptions{Via: listener.Via})
+	if rq.target.upstream.Sticky != nil {
+		rq.target.upstream.Sticky.Update(ex, &reply.Header, m.ID)
+	}
+	rq.route.ResponseOps.Apply(&reply.Header, rq.vars())
+	rq.reply = reply.Header
+
+	ex.Result.Status = reply.Status
+	rq.started = true
+	if err := ex.Client.Start(&reply); err != nil {
+		rq.gone()
+		return backend.FailureClient
+	}
+	if resp.Status == 101 {
+		rq.tunnel()
+		return backend.FailureNone
+	}
+	body := resp.Body()
+	if body == nil {
+		return backend.FailureNone
+	}
+	return rq.copyBody(body)
+}
+
+// copyBufferSize is how much of a body is in memory at once.
+const copyBufferSize = 32 << 10
+
+// copyBody streams the server's body. What is not followed at once by more goes out
+// at once: an event stream must not wait for a buffer to fill.
+func (rq *request) copyBody(body io.Reader) backend.Failure {
+	ex := rq.ex
+	if rq.buf == nil {
+		rq.buf = make([]byte, copyBufferSize)
+	}
+	for {
+		n, err := body.Read(rq.buf)
+		if n > 0 {
+			if _, werr := ex.Client.Write(rq.buf[:n]); werr != nil {
+				rq.gone()
+				return backend.FailureClient
+			}
+			ex.Result.Sent += int64(n)
+		}
+		switch {
+		case err == io.EOF: //nolint:errorlint // io.Reader's contract is this very value.
+			return backend.FailureNone
+		case err != nil:
+			return rq.bodyFailed(err)
+		case rq.resp.Buffered() == 0:
+			if ferr := ex.Client.Flush(); ferr != nil {
+				rq.gone()
+				return backend.FailureClient
+			}
+		}
+	}
+}
+
+// bodyFailed cuts an answer whose rest did not come. The client must see it cut:
+// never a clean end, never an error text behind the part that it has.
+func (rq *request) bodyFailed(err error) backend.Failure {
+	var failed *transport.Error
+	if errors.As(err, &failed) && failed.Failure == backend.FailureClient {
+		rq.gone()
+		return backend.FailureClient
+	}
+	rq.ex.Result.Aborted = true
+	rq.ex.Result.Reason = exchange.ReasonBodyCut
+	return backend.FailureBody
+}

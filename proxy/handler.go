@@ -1,0 +1,118 @@
+// Package proxy is the request path: router, middleware chain, forward loop.
+package proxy
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"drover/exchange"
+	"drover/metrics"
+
+	"go.uber.org/zap"
+)
+
+// Table is the routing snapshot: everything a request reads of the configuration.
+// It is immutable; a reload publishes a new one with one swap, and a request that
+// has loaded one sees nothing newer.
+type Table struct {
+	router    *Router
+	routes    map[*Route]*binding
+	noRoute   *metrics.Route
+	listeners map[string]ListenerOptions
+	access    *AccessLog
+	accessCfg AccessLogConfig
+}
+
+// ListenerOptions are the settings of a listener that the request path needs.
+type ListenerOptions struct {
+	Forwarded bool // send Forwarded
+	Via       bool // send Via both ways
+}
+
+// A binding joins a route to the running upstreams it names.
+type binding struct {
+	targets []target
+}
+
+type target struct {
+	upstream *Upstream // nil for a redirect or a fixed response
+	metrics  *metrics.Route
+}
+
+// TableOptions is what a Table is built from.
+type TableOptions struct {
+	Routes    []RouteConfig
+	Upstreams map[string]*Upstream
+	Listeners map[string]ListenerOptions
+	AccessLog AccessLogConfig
+	Log       *AccessLog
+	Metrics   *metrics.Metrics
+}
+
+// noRouteName labels requests that no route matches.
+const noRouteName = "none"
+
+// NewTable compiles routes and joins them to upstreams.
+func NewTable(o TableOptions) (*Table, error) {
+	router, err := Compile(o.Routes)
+	if err != nil {
+		return nil, err
+	}
+	t := &Table{
+		router:    router,
+		routes:    map[*Route]*binding{},
+		noRoute:   o.Metrics.Route(noRouteName, ""),
+		listeners: o.Listeners,
+		access:    o.Log,
+		accessCfg: o.AccessLog,
+	}
+	for _, r := range router.Routes() {
+		b := &binding{}
+		for _, ref := range r.Targets {
+			u, ok := o.Upstreams[ref.Upstream]
+			if !ok {
+				return nil, fmt.Errorf("cannot bind route %q: no upstream %q", r.Name, ref.Upstream)
+			}
+			b.targets = append(b.targets, target{u, o.Metrics.Route(r.Name, u.Name)})
+		}
+		if len(b.targets) == 0 {
+			b.targets = []target{{nil, o.Metrics.Route(r.Name, "")}}
+		}
+		t.routes[r] = b
+	}
+	return t, nil
+}
+
+// Proxy is the handler that every front calls.
+type Proxy struct {
+	// immutable
+	logger *zap.Logger
+	handle handler
+
+	// atomic
+	table atomic.Pointer[Table]
+
+	pool sync.Pool // of *request
+}
+
+// New makes a Proxy that routes by t.
+func New(t *Table, logger *zap.Logger) *Proxy {
+	p := &Proxy{logger: logger}
+	p.pool.New = func() any { return &request{} }
+	p.handle = p.chain()
+	p.table.Store(t)
+	return p
+}
+
+// SetTable publishes a new routing snapshot.
+func (p *Proxy) SetTable(t *Table) { p.table.Store(t) }
+
+// Serve answers one exchange. It returns when the exchange is over, tunnels included.
+func (p *Proxy) Serve(ex *exchange.Exchange) {
+	rq := p.pool.Get().(*request) //nolint:forcetypeassert,errcheck // the pool holds nothing else.
+	rq.ex, rq.table = ex, p.table.Load()
+	p.handle(rq)
+	rq.reset()
+	p.pool.Put(rq)
+}
