@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"reflect"
+	"slices"
+
+	"drover/backend"
+	"drover/config"
+	"drover/discovery"
+	"drover/discovery/zookeeper"
+
+	"go.uber.org/zap"
+)
+
+// zkSession is the one session of an ensemble, with what is needed to see whether a
+// new configuration still wants it.
+type zkSession struct {
+	cfg     *zookeeper.Config
+	session *zookeeper.Session
+	task    *task
+}
+
+// planSession gives the session that a configuration wants: the running one when its
+// settings are the same, a new one, or nil.
+func (e *engine) planSession(cfg *config.Config) (*zkSession, error) {
+	if cfg.ZooKeeper == nil {
+		return nil, nil //nolint:nilnil // none is wanted.
+	}
+	if e.session != nil && reflect.DeepEqual(e.session.cfg, cfg.ZooKeeper) && !filesChanged(cfg, e.cfg) {
+		return e.session, nil
+	}
+	session, err := zookeeper.NewSession(*cfg.ZooKeeper, e.logger.Named("zookeeper"))
+	if err != nil {
+		return nil, err
+	}
+	return &zkSession{cfg: cfg.ZooKeeper, session: session}, nil
+}
+
+func usesZooKeeper(cfg config.Upstream) bool {
+	return cfg.Discover != nil && cfg.Discover.ZooKeeper != nil
+}
+
+// newSource makes an upstream's source: its fixed servers, or what it discovers.
+func newSource(cfg config.Upstream, session *zkSession, logger *zap.Logger) (discovery.Source, error) {
+	deps := discovery.Deps{Logger: logger, Upstream: cfg.Name}
+	if session != nil {
+		deps.ZooKeeper = session.session
+	}
+	if cfg.Discover == nil {
+		return discovery.NewStatic(cfg.Servers)
+	}
+	return discovery.New(*cfg.Discover, deps)
+}
+
+// discover runs a source into the upstream's group.
+func (u *upstream) discover(source discovery.Source) func(context.Context) error {
+	return func(ctx context.Context) error {
+		return source.Run(ctx, func(servers []backend.Server) {
+			u.group.Update(servers)
+			u.seen.Do(func() { close(u.first) })
+		})
+	}
+}
+
+// filesChanged reports whether a certificate or a secret has other bytes than in the
+// configuration in force. Such files belong to several parts; a change is rare enough
+// to let all of them read again.
+func filesChanged(next, inForce *config.Config) bool {
+	return inForce != nil && slices.ContainsFunc(next.Files(), func(path string) bool {
+		return next.FileChanged(path, inForce)
+	})
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// demoScreen shows the demo: redrawn in place on a terminal, line by line elsewhere.
+type demoScreen struct {
+	out    io.Writer
+	live   bool
+	start  time.Time
+	events []string
+	drawn  int // lines of the last drawing
+	last   map[string]int64
+	lastAt time.Time
+	rates  map[string]float64
+}
+
+func newDemoScreen(out io.Writer) *demoScreen {
+	f, isFile := out.(*os.File)
+	return &demoScreen{
+		out: out, start: time.Now(), last: map[string]int64{}, rates: map[string]float64{},
+		live: isFile && term.IsTerminal(int(f.Fd())), //nolint:gosec // a descriptor fits.
+	}
+}
+
+// event notes what happens next.
+func (s *demoScreen) event(text string) {
+	line := fmt.Sprintf("%5.1fs  %s", time.Since(s.start).Seconds(), text)
+	s.events = append(s.events, line)
+	if !s.live {
+		s.print("%s\n", line)
+	}
+}
+
+// act shows where things stand at the end of an act, where draw does not.
+func (s *demoScreen) act(rows []row) {
+	s.measure(rows)
+	if !s.live {
+		s.print("%s", s.table(rows))
+	}
+}
+
+// draw repaints a terminal.
+func (s *demoScreen) draw(rows []row, _ bool) {
+	if !s.live {
+		return
+	}
+	s.measure(rows)
+	var b strings.Builder
+	if s.drawn > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", s.drawn)
+	}
+	text := "drover demo: four clients, one drover, these servers\n\n" + s.table(rows) + "\n" + strings.Join(s.events, "\n") + "\n"
+	b.WriteString(text)
+	s.drawn = strings.Count(text, "\n")
+	s.print("%s", b.String())
+}
+
+// finish prints the last line.
+func (s *demoScreen) finish(format string, args ...any) { s.print("\n"+format, args...) }
+
+func (s *demoScreen) print(format string, args ...any) {
+	_, _ = fmt.Fprintf(s.out, format, args...) // a closed terminal ends the demo by signal.
+}
+
+// measure turns counts into rates.
+func (s *demoScreen) measure(rows []row) {
+	now := time.Now()
+	elapsed := now.Sub(s.lastAt).Seconds()
+	for _, r := range rows {
+		if !s.lastAt.IsZero() && elapsed > 0 {
+			s.rates[r.name] = float64(r.requests-s.last[r.name]) / elapsed
+		}
+		s.last[r.name] = r.requests
+	}
+	s.lastAt = now
+}
+
+// barUnit is how many requests per second one character of a bar stands for.
+const barUnit = 5
+
+func (s *demoScreen) table(rows []row) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "  server  address          state     weight  requests   req/s\n")
+	for _, r := range rows {
+		rate := s.rates[r.name]
+		fmt.Fprintf(&b, "  %-6s  %-15s  %-8s  %6d  %8d  %6.0f  %s\n", r.name, r.address, r.state, r.weight,
+			r.requests, rate, strings.Repeat("#", int(rate/barUnit)))
+	}
+	return b.String()
+}

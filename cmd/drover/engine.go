@@ -1,0 +1,383 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"drover/admin"
+	"drover/config"
+	"drover/metrics"
+	"drover/proxy"
+
+	"go.uber.org/zap"
+)
+
+// engine is everything that runs. One goroutine applies configurations to it, one
+// after the other; the request path and the operator's interface read snapshots.
+type engine struct {
+	// immutable
+	logger  *zap.Logger
+	logFile *logOutput
+	metrics *metrics.Metrics
+	proxy   *proxy.Proxy
+
+	// one goroutine: whoever calls apply and shutdown
+	cfg       *config.Config
+	session   *zkSession
+	upstreams map[string]*upstream
+	listeners map[string]*listener
+	admin     *adminServer
+	access    *accessLog
+	drains    sync.WaitGroup // listeners that a reload replaced or removed
+
+	// atomic
+	view     atomic.Pointer[view]
+	draining atomic.Bool
+}
+
+// view is what the operator's interface reads.
+type view struct {
+	cfg       *config.Config
+	loaded    time.Time
+	refused   error // why the newest configuration is not in force
+	upstreams []*upstream
+	session   *zkSession
+	access    *proxy.AccessLog
+}
+
+type accessLog struct {
+	log  *proxy.AccessLog
+	task *task
+}
+
+// sourceWait is how long a start or a reload waits for new upstreams to tell their
+// servers before requests may reach them. A registry that is away must not keep the
+// rest from serving.
+const sourceWait = 3 * time.Second
+
+func newEngine(logger *zap.Logger, logFile *logOutput, m *metrics.Metrics) *engine {
+	e := &engine{
+		logger: logger, logFile: logFile, metrics: m,
+		upstreams: map[string]*upstream{},
+		listeners: map[string]*listener{},
+	}
+	e.proxy = proxy.New(nil, logger)
+	e.view.Store(&view{})
+	m.OnScrape(e.report)
+	return e
+}
+
+// change is a planned configuration: everything that can fail has been done.
+type change struct {
+	cfg       *config.Config
+	session   *zkSession
+	upstreams []*upstreamPlan
+	listeners []*listenerPlan
+	admin     *adminServer
+	access    *accessLog
+	table     *proxy.Table
+}
+
+// apply puts a configuration into force, or changes nothing and says why. What the
+// configuration leaves alone is not touched.
+func (e *engine) apply(ctx context.Context, cfg *config.Config) error {
+	c, err := e.planAll(cfg)
+	if err != nil {
+		e.undo(c)
+		return err
+	}
+	e.commitUpstreams(ctx, c)
+	e.proxy.SetTable(c.table) // the one swap: from here on, requests see the new configuration.
+	retired := e.commitListeners(c)
+	e.retire(c, retired)
+	e.cfg = cfg
+	e.publish(nil)
+	return nil
+}
+
+func (e *engine) planAll(cfg *config.Config) (*change, error) {
+	c := &change{cfg: cfg}
+	var err error
+	if c.session, err = e.planSession(cfg); err != nil {
+		return c, err
+	}
+	byName := map[string]*proxy.Upstream{}
+	for _, u := range cfg.Upstreams {
+		p, err := e.plan(u, cfg, c.session)
+		if err != nil {
+			return c, err
+		}
+		c.upstreams = append(c.upstreams, p)
+		byName[u.Name] = p.proxied
+	}
+	if c.access, err = e.planAccessLog(cfg.AccessLog); err != nil {
+		return c, err
+	}
+	if c.admin, err = e.planAdmin(cfg.Admin); err != nil {
+		return c, err
+	}
+	if c.table, err = e.planTable(c, byName); err != nil {
+		return c, err
+	}
+	for _, l := range cfg.Listeners {
+		p, err := e.planListener(l, cfg)
+		if p != nil {
+			c.listeners = append(c.listeners, p)
+		}
+		if err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+func (e *engine) planTable(c *change, upstreams map[string]*proxy.Upstream) (*proxy.Table, error) {
+	listeners := map[string]proxy.ListenerOptions{}
+	for _, l := range c.cfg.Listeners {
+		listeners[l.Name] = proxy.ListenerOptions{Forwarded: l.Forwarded, Via: l.Via}
+	}
+	o := proxy.TableOptions{
+		Routes: c.cfg.Routes, Upstreams: upstreams, Listeners: listeners,
+		AccessLog: c.cfg.AccessLog, Metrics: e.metrics,
+	}
+	if c.access != nil {
+		o.Log = c.access.log
+	}
+	return proxy.NewTable(o)
+}
+
+// planAccessLog opens the access log, or keeps the open one.
+func (e *engine) planAccessLog(cfg proxy.AccessLogConfig) (*accessLog, error) {
+	switch {
+	case cfg.Format == "off":
+		return nil, nil //nolint:nilnil // none is wanted.
+	case e.access != nil && e.access.log.Output() == cfg.Output:
+		return e.access, nil
+	}
+	log, err := proxy.OpenAccessLog(cfg.Output)
+	if err != nil {
+		return nil, err
+	}
+	return &accessLog{log: log}, nil
+}
+
+// undo gives back what a plan took.
+func (e *engine) undo(c *change) {
+	for _, p := range c.listeners {
+		p.undo()
+	}
+	for _, p := range c.upstreams {
+		if p.fresh {
+			p.running.group.Close()
+		}
+	}
+	if c.admin != nil && c.admin != e.admin {
+		c.admin.close()
+	}
+}
+
+// commitUpstreams starts new upstreams and changes those that run, and waits a
+// bounded time until the new ones know their servers.
+func (e *engine) commitUpstreams(ctx context.Context, c *change) {
+	if c.session != nil && c.session != e.session {
+		c.session.task = startTask("ZooKeeper session", e.logger, c.session.session.Run)
+	}
+	if c.access != nil && c.access != e.access {
+		c.access.task = startTask("access log", e.logger, c.access.log.Run)
+	}
+	for _, p := range c.upstreams {
+		p.commit()
+		e.upstreams[p.cfg.Name] = p.running
+	}
+	ctx, cancel := context.WithTimeout(ctx, sourceWait)
+	defer cancel()
+	for _, p := range c.upstreams {
+		if !p.fresh {
+			continue
+		}
+		select {
+		case <-p.running.first:
+		case <-ctx.Done():
+			p.running.logger.Warn("no servers known yet; requests get 503 until the source tells some")
+		}
+	}
+}
+
+// commitListeners starts new listeners and gives those that must be drained.
+func (e *engine) commitListeners(c *change) []*listener {
+	var retired []*listener
+	wanted := map[string]bool{}
+	for _, p := range c.listeners {
+		wanted[p.cfg.Name] = true
+		if old := e.commitListener(p); old != nil {
+			retired = append(retired, old)
+		}
+	}
+	for name, l := range e.listeners {
+		if !wanted[name] {
+			_ = l.socket.ln.Close() // its front drains what it has accepted.
+			retired = append(retired, l)
+			delete(e.listeners, name)
+		}
+	}
+	return retired
+}
+
+// retire stops what the new configuration no longer has. Requests that still run on
+// it finish first: listeners drain beside the service.
+func (e *engine) retire(c *change, listeners []*listener) {
+	for _, l := range listeners {
+		e.drains.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), c.cfg.DrainTimeout)
+			defer cancel()
+			e.drainListener(ctx, l)
+		})
+	}
+	wanted := map[string]bool{}
+	for _, p := range c.upstreams {
+		wanted[p.cfg.Name] = true
+	}
+	for name, u := range e.upstreams {
+		if !wanted[name] {
+			u.stop()
+			delete(e.upstreams, name)
+			e.metrics.ForgetUpstream(name)
+		}
+	}
+	if e.session != nil && e.session != c.session {
+		e.session.task.stop()
+	}
+	if e.access != nil && e.access != c.access {
+		e.access.task.stop()
+	}
+	if e.admin != c.admin {
+		e.admin.stop()
+		if c.admin != nil {
+			c.admin.start(e.logger)
+		}
+	}
+	e.session, e.access, e.admin = c.session, c.access, c.admin
+	e.forgetRoutes(c.cfg)
+}
+
+// forgetRoutes removes the series of routes and listeners that are gone.
+func (e *engine) forgetRoutes(next *config.Config) {
+	if e.cfg == nil {
+		return
+	}
+	for _, r := range e.cfg.Routes {
+		if !slices.ContainsFunc(next.Routes, func(o proxy.RouteConfig) bool { return o.Name == r.Name }) {
+			e.metrics.ForgetRoute(r.Name)
+		}
+	}
+	for _, l := range e.cfg.Listeners {
+		if _, still := e.listeners[l.Name]; !still {
+			e.metrics.ForgetListener(l.Name)
+		}
+	}
+}
+
+// publish shows the operator's interface what runs now.
+func (e *engine) publish(refused error) {
+	v := &view{cfg: e.cfg, loaded: time.Now(), refused: refused, session: e.session}
+	if old := e.view.Load(); refused != nil {
+		v.loaded = old.loaded
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.upstreams)) {
+		v.upstreams = append(v.upstreams, e.upstreams[name])
+	}
+	if e.access != nil {
+		v.access = e.access.log
+	}
+	e.view.Store(v)
+}
+
+// reload applies a configuration and reports what came of it in log and metrics.
+func (e *engine) reload(ctx context.Context, cfg *config.Config, err error) error {
+	if err == nil {
+		err = e.apply(ctx, cfg)
+	}
+	e.metrics.Reloaded(err == nil)
+	if err != nil {
+		e.publish(err)
+		e.logger.Error("the new configuration is refused; the one in force stays", zap.Error(err))
+		return err
+	}
+	e.logger.Info("configuration in force", zap.Int("listeners", len(cfg.Listeners)),
+		zap.Int("upstreams", len(cfg.Upstreams)), zap.Int("routes", len(cfg.Routes)))
+	return nil
+}
+
+// shutdown drains everything until ctx ends, then closes what is left. Upstreams,
+// checks and discovery go on until the last request is answered.
+func (e *engine) shutdown(ctx context.Context) {
+	e.draining.Store(true)
+	var wg sync.WaitGroup
+	for _, l := range e.listeners {
+		_ = l.socket.ln.Close() // its front drains what it has accepted.
+		wg.Go(func() { e.drainListener(ctx, l) })
+	}
+	wg.Wait()
+	e.drains.Wait()
+	for _, u := range e.upstreams {
+		u.stop()
+	}
+	if e.session != nil {
+		e.session.task.stop()
+	}
+	e.admin.stop()
+	if e.access != nil {
+		e.access.task.stop()
+	}
+}
+
+// reopenLogs opens all log files anew, after they were rotated.
+func (e *engine) reopenLogs() {
+	if err := e.logFile.reopen(); err != nil {
+		e.logger.Error("the log stays where it is", zap.Error(err))
+	}
+	if e.access != nil {
+		e.access.log.Reopen()
+	}
+}
+
+// errDraining and errCold are why drover is not ready.
+var (
+	errDraining = errors.New("draining")
+	errCold     = errors.New("the first servers are not known yet")
+)
+
+// ready tells whether drover should get traffic.
+func (e *engine) ready() error {
+	v := e.view.Load()
+	switch {
+	case e.draining.Load():
+		return errDraining
+	case v.cfg == nil:
+		return errCold
+	}
+	for _, u := range v.upstreams {
+		select {
+		case <-u.first:
+		default:
+			return errCold
+		}
+	}
+	return nil
+}
+
+// planAdmin binds the operator's interface, or keeps the running one.
+func (e *engine) planAdmin(cfg admin.Config) (*adminServer, error) {
+	switch {
+	case e.admin != nil && e.admin.cfg == cfg:
+		return e.admin, nil
+	case cfg.Address == "":
+		return nil, nil //nolint:nilnil // none is wanted.
+	}
+	return newAdminServer(e, cfg)
+}

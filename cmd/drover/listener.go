@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"reflect"
+
+	"drover/config"
+	"drover/exchange"
+	"drover/proxy/front"
+
+	"go.uber.org/zap"
+)
+
+// socket is a bound address. It outlives the fronts that accept on it: each gets a
+// duplicate of the same kernel socket, so that a front can be replaced while clients
+// wait in the accept queue and none of them notices.
+type socket struct {
+	address string
+	ln      *net.TCPListener
+}
+
+func bind(address string) (*socket, error) {
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %q: %w", address, err)
+	}
+	return &socket{address: address, ln: ln.(*net.TCPListener)}, nil //nolint:forcetypeassert,errcheck // "tcp" gives nothing else.
+}
+
+// share gives a listener of its own on the same kernel socket.
+func (s *socket) share() (net.Listener, error) {
+	f, err := s.ln.File()
+	if err != nil {
+		return nil, fmt.Errorf("cannot share listener %q: %w", s.address, err)
+	}
+	defer closeFile(f)
+	ln, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("cannot share listener %q: %w", s.address, err)
+	}
+	return ln, nil
+}
+
+// clone gives a socket that can be closed apart from this one.
+func (s *socket) clone() (*socket, error) {
+	ln, err := s.share()
+	if err != nil {
+		return nil, err
+	}
+	return &socket{address: s.address, ln: ln.(*net.TCPListener)}, nil //nolint:forcetypeassert,errcheck // shared from one.
+}
+
+func closeFile(f *os.File) { _ = f.Close() } // a duplicate descriptor; nothing is buffered.
+
+// listener is one running listener.
+type listener struct {
+	cfg    front.Config
+	socket *socket
+	front  *front.Front
+	serve  *task
+}
+
+// listenerPlan is what a new configuration makes of one listener.
+type listenerPlan struct {
+	cfg     front.Config
+	running *listener    // nil: new
+	front   *front.Front // nil: the running one takes the new settings
+	socket  *socket
+	bound   bool // socket was bound for this plan
+	ln      net.Listener
+}
+
+// planListener prepares a listener. A front is kept wherever it can take the new
+// settings while it runs.
+func (e *engine) planListener(cfg front.Config, next *config.Config) (*listenerPlan, error) {
+	p := &listenerPlan{cfg: cfg, running: e.listeners[cfg.Name]}
+	if p.running != nil && p.running.cfg.Address == cfg.Address {
+		p.socket = p.running.socket
+		if p.running.cfg.SameSocket(cfg) && !filesChanged(next, e.cfg) {
+			return p, nil
+		}
+	}
+	if p.socket == nil {
+		s, err := e.socketFor(cfg.Address)
+		if err != nil {
+			return nil, err
+		}
+		p.socket, p.bound = s, true
+	}
+	made, err := e.newFront(cfg)
+	if err != nil {
+		return p, err
+	}
+	p.front = made
+	p.ln, err = p.socket.share()
+	return p, err
+}
+
+// socketFor binds an address, or takes over the socket of a listener that only
+// changes its name.
+func (e *engine) socketFor(address string) (*socket, error) {
+	for _, l := range e.listeners {
+		if l.cfg.Address == address {
+			return l.socket.clone()
+		}
+	}
+	return bind(address)
+}
+
+func (e *engine) newFront(cfg front.Config) (*front.Front, error) {
+	counts := e.metrics.Listener(cfg.Name)
+	return front.New(cfg, e.proxy.Serve, front.Options{
+		Logger: e.logger.With(zap.String("listener", cfg.Name)),
+		OnConn: counts.Connections,
+		OnReject: func(_ netip.AddrPort, reason exchange.Reason, _ int) {
+			counts.Rejected(string(reason))
+		},
+	})
+}
+
+// undo gives back what a plan took, when another part of the change failed.
+func (p *listenerPlan) undo() {
+	if p.ln != nil {
+		_ = p.ln.Close() // never served.
+	}
+	if p.bound {
+		_ = p.socket.ln.Close() // never served.
+	}
+}
+
+// commit carries a listener's plan out. It gives the listener that must be drained,
+// nil for none.
+func (e *engine) commitListener(p *listenerPlan) (old *listener) {
+	if p.front == nil {
+		if !reflect.DeepEqual(p.running.cfg, p.cfg) {
+			p.running.front.Update(p.cfg)
+			p.running.cfg = p.cfg
+		}
+		return nil
+	}
+	next := &listener{cfg: p.cfg, socket: p.socket, front: p.front}
+	next.serve = startTask("listener "+p.cfg.Name, e.logger, func(context.Context) error { return p.front.Serve(p.ln) })
+	e.listeners[p.cfg.Name] = next
+	if p.running != nil && p.running.socket != p.socket {
+		_ = p.running.socket.ln.Close() // its front drains what it has accepted.
+	}
+	return p.running
+}
+
+// drainListener lets a listener's requests finish, until ctx ends.
+func (e *engine) drainListener(ctx context.Context, l *listener) {
+	if err := l.front.Drain(ctx); err != nil {
+		e.logger.Warn("not every connection could finish", zap.String("listener", l.cfg.Name), zap.Error(err))
+	}
+	l.serve.stop()
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"drover/config"
+	"drover/metrics"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+)
+
+func newRunCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "run",
+		Short:   "Run with a configuration file",
+		Example: "  drover run -c drover.yaml",
+		Args:    cobra.NoArgs,
+	}
+	config.RegisterFlags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return run(cmd.Context(), config.Options{Flags: cmd.Flags()})
+	}
+	return cmd
+}
+
+// run serves a configuration file until a signal ends it.
+func run(ctx context.Context, opts config.Options) error {
+	watcher := config.NewWatcher(zap.NewNop())
+	opts.OnRead = watcher.Note
+	cfg, err := config.Load(opts)
+	if err != nil {
+		return &exitError{exitFailed, err}
+	}
+	watcher.SetFiles(cfg.Files())
+	s, err := newService(cfg)
+	if err != nil {
+		return &exitError{exitFailed, err}
+	}
+	s.watcher = watcher
+	s.load = func() (*config.Config, error) { return config.Load(opts) }
+	return s.serve(ctx, cfg)
+}
+
+// service is an engine together with what tells it to change and to end.
+type service struct {
+	engine *engine
+	logger *zap.Logger
+	// watcher and load are nil where there is no file to read again.
+	watcher *config.Watcher
+	load    func() (*config.Config, error)
+}
+
+func newService(cfg *config.Config) (*service, error) {
+	logger, output, err := newLogger(cfg.Log)
+	if err != nil {
+		return nil, err
+	}
+	return &service{logger: logger, engine: newEngine(logger, output, metrics.New(cfg.Metrics.MaxSeries, version()))}, nil
+}
+
+// serve puts cfg into force and runs until a signal or ctx ends it.
+func (s *service) serve(ctx context.Context, cfg *config.Config) error {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
+	defer signal.Stop(signals)
+
+	s.logger.Info("drover starts", zap.String("version", version()), zap.Int("pid", os.Getpid()))
+	if err := s.engine.reload(ctx, cfg, nil); err != nil {
+		s.engine.shutdown(expired())
+		return &exitError{exitFailed, nil} // reload has logged it.
+	}
+	changed := make(chan struct{}, 1)
+	if s.watcher != nil {
+		watching := startTask("configuration watcher", s.logger, func(ctx context.Context) error {
+			return s.watcher.Run(ctx, func() { notify(changed) })
+		})
+		defer watching.stop()
+	}
+	s.tell(daemon.SdNotifyReady)
+	for {
+		select {
+		case <-ctx.Done():
+			return s.end(ctx.Err().Error(), signals)
+		case <-changed:
+			s.reload(ctx, "a file changed")
+		case sig := <-signals:
+			switch sig {
+			case syscall.SIGHUP:
+				s.reload(ctx, "SIGHUP")
+			case syscall.SIGUSR1:
+				s.engine.reopenLogs()
+			default:
+				return s.end(sig.String(), signals)
+			}
+		}
+	}
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func (s *service) reload(ctx context.Context, why string) {
+	if s.load == nil {
+		s.logger.Warn("there is no configuration file to reload", zap.String("why", why))
+		return
+	}
+	s.logger.Info("reloading", zap.String("why", why))
+	s.tell(daemon.SdNotifyReloading + "\nMONOTONIC_USEC=" + monotonicMicros())
+	cfg, err := s.load()
+	if s.engine.reload(ctx, cfg, err) == nil {
+		s.watcher.SetFiles(cfg.Files())
+	}
+	s.tell(daemon.SdNotifyReady)
+}
+
+// end drains. A second signal cuts it short.
+func (s *service) end(why string, signals <-chan os.Signal) error {
+	timeout := s.engine.cfg.DrainTimeout
+	s.logger.Info("draining", zap.String("why", why), zap.Duration("at_most", timeout))
+	s.tell(daemon.SdNotifyStopping)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.engine.shutdown(ctx)
+	}()
+	forced := false
+	for waiting := true; waiting; {
+		select {
+		case <-done:
+			waiting = false
+		case sig := <-signals:
+			if sig != syscall.SIGHUP && sig != syscall.SIGUSR1 {
+				forced = true
+				cancel()
+			}
+		}
+	}
+	if forced || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		s.logger.Warn("stopped before every request had finished")
+		return &exitError{exitForced, nil}
+	}
+	s.logger.Info("stopped")
+	return nil
+}
+
+// tell speaks to systemd where it listens.
+func (s *service) tell(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		s.logger.Warn("cannot notify systemd", zap.Error(err))
+	}
+}
+
+// expired is a context that gives no time.
+func expired() context.Context {
+	ctx, cancel := context.WithDeadline(context.Background(), time.Unix(0, 0))
+	cancel()
+	return ctx
+}
