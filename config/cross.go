@@ -1,0 +1,169 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+)
+
+// crossValidate checks what no block can check alone: that names are unique and
+// refer to something, and that settings of different parts fit together.
+func (l *loader) crossValidate() {
+	l.checkNames("listeners", len(l.cfg.Listeners), func(i int) string { return l.cfg.Listeners[i].Name })
+	l.checkNames("upstreams", len(l.cfg.Upstreams), func(i int) string { return l.cfg.Upstreams[i].Name })
+	l.checkNames("routes", len(l.cfg.Routes), func(i int) string { return l.cfg.Routes[i].Name })
+	l.checkAddresses()
+	for i := range l.cfg.Upstreams {
+		l.checkUpstream(&l.cfg.Upstreams[i], indexed("upstreams", i))
+	}
+	l.checkReferences()
+}
+
+// checkNames reports names that two elements of a list share, wherever they stand.
+func (l *loader) checkNames(list string, n int, name func(int) string) {
+	first := map[string]int{}
+	for i := range n {
+		if name(i) == "" {
+			continue // said by the block, or given a name of its own.
+		}
+		earlier, taken := first[name(i)]
+		if !taken {
+			first[name(i)] = i
+			continue
+		}
+		l.at(indexed(list, i)+".name", "got %q, which is %s too; want another name", name(i), l.described(indexed(list, earlier)+".name"))
+	}
+}
+
+// checkAddresses reports listeners that cannot be opened beside each other.
+func (l *loader) checkAddresses() {
+	type bound struct{ path, host, port string }
+	var all []bound
+	add := func(path, address string) {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil || port == "0" {
+			return // faulty, or a free port each time.
+		}
+		for _, b := range all {
+			if b.port == port && hostsClash(b.host, host) {
+				l.at(path, "got %q, which %s listens on too; want another address or port", address, l.described(b.path))
+				break
+			}
+		}
+		all = append(all, bound{path, host, port})
+	}
+	add("admin.address", l.cfg.Admin.Address)
+	for i := range l.cfg.Listeners {
+		add(indexed("listeners", i)+".address", l.cfg.Listeners[i].Address)
+	}
+}
+
+// described gives a key with its place: "listeners[0].address at drover.yaml:3:14".
+func (l *loader) described(path string) string {
+	at, local := l.find(path)
+	if at == (Place{}) || !l.written(path) {
+		return local + " (by default)"
+	}
+	return local + " at " + at.String()
+}
+
+// hostsClash reports whether one port cannot be opened on both hosts: they are the
+// same, or one of them is every address.
+func hostsClash(a, b string) bool {
+	every := func(host string) bool {
+		ip, err := netip.ParseAddr(host)
+		return host == "" || err == nil && ip.IsUnspecified()
+	}
+	return a == b || every(a) || every(b)
+}
+
+// hashing policies pick by a key of the request.
+var hashing = []string{"ring_hash", "maglev"}
+
+func (l *loader) checkUpstream(u *Upstream, path string) {
+	policy := u.Balancer.Policy
+	if slices.Contains(hashing, policy.Type) && policy.Key == "" {
+		l.at(path+".policy", `got %s without a key; want key: what to hash, such as "header:X-User-ID" or "ip"`, policy.Type)
+	}
+	if u.Balancer.PanicThreshold > 0 && u.Check == nil && u.Outlier == nil {
+		l.at(path+".panic_threshold", "got %d without check and outlier; want one of them, since nothing else takes a server out", u.Balancer.PanicThreshold)
+	}
+	if u.Discover != nil && u.Discover.ZooKeeper != nil && l.cfg.ZooKeeper == nil {
+		l.at(path+".discover.zookeeper", "got it without a zookeeper block; want one at the top level, such as zookeeper: { servers: [ \"127.0.0.1:2181\" ] }")
+	}
+	seen := map[string]int{}
+	for i := range u.Servers {
+		at := indexed(path+".servers", i) + ".address"
+		id, err := u.Servers[i].ID()
+		if err != nil {
+			continue // said by the block.
+		}
+		if earlier, twice := seen[id.String()]; twice {
+			l.at(at, "got %s, which is %s too; want each server once", id, indexed("servers", earlier))
+			continue
+		}
+		seen[id.String()] = i
+	}
+}
+
+// checkReferences reports routes to listeners and upstreams that do not exist.
+func (l *loader) checkReferences() {
+	var listeners, upstreams []string
+	for i := range l.cfg.Listeners {
+		listeners = append(listeners, l.cfg.Listeners[i].Name)
+	}
+	for i := range l.cfg.Upstreams {
+		upstreams = append(upstreams, l.cfg.Upstreams[i].Name)
+	}
+	refer := func(path, name, what string, known []string) {
+		if name != "" && !slices.Contains(known, name) {
+			l.at(path, "got unknown %s %q; %s", what, name, didYouMean(name, known))
+		}
+	}
+	for i := range l.cfg.Routes {
+		r, path := &l.cfg.Routes[i], indexed("routes", i)
+		refer(path+".upstream", r.Upstream, "upstream", upstreams)
+		for j, name := range r.Listeners {
+			refer(indexed(path+".listeners", j), name, "listener", listeners)
+		}
+		for j := range r.Split {
+			refer(indexed(path+".split", j)+".upstream", r.Split[j].Upstream, "upstream", upstreams)
+		}
+	}
+}
+
+// remark keeps what is legal and probably not meant.
+func (l *loader) remark(path, format string, args ...any) {
+	at, local := l.find(path)
+	l.remarks = append(l.remarks, &Error{Place: at, Path: local, Err: fmt.Errorf(format, args...)})
+}
+
+// warn tells the remarks.
+func (l *loader) warn() {
+	used := map[string]bool{}
+	discovered := false
+	for i := range l.cfg.Routes {
+		used[l.cfg.Routes[i].Upstream] = true
+		for _, s := range l.cfg.Routes[i].Split {
+			used[s.Upstream] = true
+		}
+	}
+	for i := range l.cfg.Upstreams {
+		u := &l.cfg.Upstreams[i]
+		discovered = discovered || u.Discover != nil && u.Discover.ZooKeeper != nil
+		if !used[u.Name] {
+			l.remark(indexed("upstreams", i)+".name", "got upstream %q that no route uses", u.Name)
+		}
+	}
+	if len(l.cfg.Routes) == 0 {
+		l.remark("routes", "got no route: every request is answered with 404")
+	}
+	if l.cfg.ZooKeeper != nil && !discovered {
+		l.remark("zookeeper", "got a zookeeper block that no upstream uses")
+	}
+	for _, r := range l.remarks {
+		l.opts.Warn(r)
+	}
+}
