@@ -27,9 +27,6 @@ func (t *tree) begin(now time.Time) {
 	t.round++
 	t.stats.rounds++
 	t.started, t.failed = now, false
-	for _, c := range t.children {
-		c.asked = c.stat.created != 0
-	}
 	if t.dirty {
 		// The children's turn comes when it is known which there are.
 		t.want(read{op: opList, path: t.dir, rearm: t.lost})
@@ -95,8 +92,11 @@ func (t *tree) gotNames(r reply) {
 			continue
 		}
 		names[name] = struct{}{}
-		if t.children[name] == nil {
+		c := t.children[name]
+		if c == nil {
 			t.add(name)
+		} else if c.inName { // it may have been written again, which no watch tells
+			c.stat, c.asked = stamp{}, false
 		}
 	}
 	for name := range t.children {
@@ -202,26 +202,37 @@ func (t *tree) gotData(r reply) {
 // compare asks for the age of entries that disagree about one server and whose name
 // alone is known. It reports whether it asked.
 func (t *tree) compare() bool {
-	type claim struct {
-		by     *child
-		server backend.Server
+	type claims struct {
+		first    backend.Server
+		disagree bool
+		by       []*child // those of unknown age
 	}
-	claims := map[backend.ID]claim{}
-	var ask []*child
+	known := map[backend.ID]*claims{}
 	for _, c := range t.children {
 		for _, s := range c.servers {
-			first, taken := claims[s.ID]
-			if taken && first.by != c && !first.server.SameData(s) {
-				ask = append(ask, first.by, c)
+			of := known[s.ID]
+			if of == nil {
+				of = &claims{first: s}
+				known[s.ID] = of
 			}
-			claims[s.ID] = claim{c, s}
+			of.disagree = of.disagree || !of.first.SameData(s)
+			if c.inName && !c.asked {
+				of.by = append(of.by, c)
+			}
 		}
 	}
-	for _, c := range ask {
-		if c.inName && !c.asked {
-			c.asked = true
-			t.want(read{op: opCompare, path: c.path})
+	var ask []string
+	for _, of := range known {
+		for _, c := range of.by {
+			if of.disagree && !c.asked {
+				c.asked = true
+				ask = append(ask, c.path)
+			}
 		}
+	}
+	slices.Sort(ask)
+	for _, path := range ask {
+		t.want(read{op: opCompare, path: path})
 	}
 	return t.waiting > 0
 }

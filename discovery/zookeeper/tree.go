@@ -250,14 +250,14 @@ func (t *tree) step(now time.Time) (reads []read, wake time.Time) {
 		if t.waiting == 0 && !t.due.IsZero() && !now.Before(t.due) {
 			t.begin(now)
 		}
-		if !t.verifyAt.IsZero() && !now.Before(t.verifyAt) {
+		if t.waiting == 0 && !t.verifyAt.IsZero() && !now.Before(t.verifyAt) {
 			t.verify(now)
 		}
-		if t.waiting == 0 {
+		if t.waiting == 0 { // else a reply comes first
 			wake = t.due
-		}
-		if !t.verifyAt.IsZero() && (wake.IsZero() || t.verifyAt.Before(wake)) {
-			wake = t.verifyAt
+			if !t.verifyAt.IsZero() && (wake.IsZero() || t.verifyAt.Before(wake)) {
+				wake = t.verifyAt
+			}
 		}
 	}
 	reads, t.wanted = t.wanted, nil
