@@ -1,0 +1,203 @@
+package transport
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"drover/exchange"
+)
+
+// wire counts what is written to a TCP connection, TLS records included.
+type wire struct {
+	net.Conn
+	sent atomic.Int64
+}
+
+func (w *wire) Write(p []byte) (int, error) {
+	n, err := w.Conn.Write(p)
+	w.sent.Add(int64(n))
+	return n, err
+}
+
+// CloseWrite ends our direction.
+func (w *wire) CloseWrite() error {
+	if half, ok := w.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// conn is one connection to a server. It belongs to one exchange at a time.
+type conn struct {
+	net.Conn
+	pool     *Pool
+	settings *settings
+	wire     *wire
+
+	raw    syscall.RawConn
+	probe  func(fd uintptr)
+	events int16
+
+	idleSince time.Time
+	reused    bool
+	sentAt    int64 // wire.sent when the running exchange began to write
+
+	// buf holds what was read and not yet used at [r:w]. What stands before base, the
+	// head that the fields point into, is left alone until the exchange ends.
+	buf        []byte
+	pooled     *[]byte
+	base, r, w int
+	fields     exchange.Header
+
+	closing sync.Once
+}
+
+func (c *conn) close() {
+	c.closing.Do(func() {
+		_ = c.Conn.Close() // whatever it says, the connection is not used again.
+		c.pool.counts.open.Add(-1)
+	})
+}
+
+// readSlice is how long a read waits before it looks whether the client is still
+// there.
+const readSlice = 100 * time.Millisecond
+
+// A wait bounds a read: by a time, and by the client's presence. It is a value without
+// closures, since every read has one.
+type wait struct {
+	r    *Response
+	head bool      // wait as for a response's head
+	at   time.Time // otherwise until then
+}
+
+// until is when the wait ends, the zero time for never.
+func (w wait) until() time.Time {
+	if w.head {
+		return w.r.headUntil()
+	}
+	return w.at
+}
+
+// fill reads more into the buffer.
+func (c *conn) fill(w wait) error {
+	if c.r == c.w {
+		c.r, c.w = c.base, c.base
+	}
+	if room := len(c.buf) - c.w; room == 0 || c.r == c.w && room < minRead {
+		c.makeRoom()
+	}
+	n, err := c.readSome(c.buf[c.w:], w)
+	c.w += n
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// minRead is the least room that a read is given.
+const minRead = 4 << 10
+
+// makeRoom makes space behind the unread bytes, without touching what the fields
+// point into.
+func (c *conn) makeRoom() {
+	unread := c.buf[c.r:c.w]
+	if c.r > c.base && len(c.buf)-c.base-len(unread) >= minRead {
+		copy(c.buf[c.base:], unread)
+		c.r, c.w = c.base, c.base+len(unread)
+		return
+	}
+	next := make([]byte, max(bufferSize, 2*len(unread)+minRead))
+	copy(next, unread)
+	c.buf, c.base, c.r, c.w = next, 0, 0, len(unread)
+}
+
+// readSome reads at least one byte, or says why not.
+func (c *conn) readSome(p []byte, w wait) (int, error) {
+	for {
+		now := time.Now()
+		slice := now.Add(readSlice)
+		until := w.until()
+		if !until.IsZero() {
+			if !now.Before(until) {
+				return 0, errTimeout
+			}
+			if until.Before(slice) {
+				slice = until
+			}
+		}
+		if err := c.SetReadDeadline(slice); err != nil {
+			return 0, err
+		}
+		n, err := c.Conn.Read(p)
+		switch {
+		case n > 0:
+			return n, nil
+		case err == nil:
+			continue
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return 0, err
+		case w.r.client.Gone():
+			return 0, errClientGone
+		}
+	}
+}
+
+// line gives the bytes up to CRLF, and uses them up. It is a view.
+func (c *conn) line(limit int, w wait) ([]byte, error) {
+	for searched := 0; ; {
+		unread := c.buf[c.r:c.w]
+		if i := bytes.IndexByte(unread[searched:], '\n'); i >= 0 {
+			end := searched + i
+			c.r += end + 1
+			if end == 0 || unread[end-1] != '\r' {
+				return nil, protocolf("got a line that ends in a bare LF")
+			}
+			return unread[:end-1], nil
+		}
+		searched = len(unread)
+		if searched > limit {
+			return nil, protocolf("got a line of more than %d bytes", limit)
+		}
+		if err := c.fill(w); err != nil {
+			return nil, eofIsCut(err)
+		}
+	}
+}
+
+// eofIsCut turns an end where there must be more into a cut.
+func eofIsCut(err error) error {
+	if err == io.EOF { //nolint:errorlint // net.Conn's contract is this very value.
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// bufferSize is what a connection in use reads into; a head that needs more gets it.
+const bufferSize = 16 << 10
+
+// buffers holds read buffers; connections that wait for work have none.
+var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
+
+func (c *conn) begin() {
+	c.pooled = buffers.Get().(*[]byte) //nolint:forcetypeassert,errcheck // the pool holds nothing else.
+	c.buf, c.base, c.r, c.w = *c.pooled, 0, 0, 0
+	c.fields = c.fields[:0]
+	c.sentAt = c.wire.sent.Load()
+}
+
+// end gives the buffer back. Nothing may point into it any more.
+func (c *conn) end() {
+	if c.pooled != nil {
+		buffers.Put(c.pooled)
+	}
+	c.pooled, c.buf = nil, nil
+	c.base, c.r, c.w = 0, 0, 0
+}

@@ -1,0 +1,247 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"drover/backend"
+)
+
+// Pool holds the connections to one server: last in, first out, so that few of them
+// are busy and the rest grow old and go.
+type Pool struct {
+	// immutable
+	id     backend.ID
+	broken error // see BrokenPool
+
+	// atomic
+	settings atomic.Pointer[settings]
+	counts   counts
+
+	// under mu, which is never held during I/O
+	mu     sync.Mutex
+	idle   []*conn // oldest first
+	closed bool
+	sweep  *time.Timer // runs while idle holds anything
+}
+
+// settings is a Config with what is derived from it.
+type settings struct {
+	Config
+	tls *tls.Config // nil for http
+}
+
+type counts struct {
+	open, dials, dialFailures, reused, stale, unsolicited atomic.Int64
+}
+
+// Stats are a pool's figures: Open and Idle are of the moment, the others count from
+// the start.
+type Stats struct {
+	Open, Idle          int64
+	Dials, DialFailures int64
+	Reused              int64
+	Stale               int64 // pooled connections that the server had closed
+	Unsolicited         int64 // pooled connections on which the server had sent what nobody asked for
+}
+
+// NewPool makes the pool of a server. It dials nothing. It fails when certificate
+// files cannot be read.
+func NewPool(id backend.ID, cfg *Config) (*Pool, error) {
+	p := &Pool{id: id}
+	if err := p.SetConfig(cfg); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// BrokenPool makes a pool that fails every exchange with err as a failed connect, for
+// a server that cannot be spoken to as configured.
+func BrokenPool(id backend.ID, err error) *Pool {
+	p := &Pool{id: id, broken: err}
+	var cfg Config
+	cfg.SetDefaults()
+	p.settings.Store(&settings{Config: cfg})
+	return p
+}
+
+// SetConfig changes the settings while exchanges run. Connections stay, unless the TLS
+// settings differ: then unused ones are closed.
+func (p *Pool) SetConfig(cfg *Config) error {
+	next := &settings{Config: *cfg}
+	if p.id.Scheme == "https" {
+		built, err := cfg.TLS.build(p.id.Host)
+		if err != nil {
+			return err
+		}
+		next.tls = built
+	}
+	old := p.settings.Swap(next)
+	if old != nil && next.tls != nil {
+		p.closeIdle(false)
+	}
+	return nil
+}
+
+// Close closes unused connections now and the others as they become unused.
+func (p *Pool) Close() error {
+	p.closeIdle(true)
+	return nil
+}
+
+func (p *Pool) closeIdle(forGood bool) {
+	p.mu.Lock()
+	idle := p.idle
+	p.idle = nil
+	p.closed = p.closed || forGood
+	if p.sweep != nil {
+		p.sweep.Stop()
+		p.sweep = nil
+	}
+	p.mu.Unlock()
+	for _, c := range idle {
+		c.close()
+	}
+}
+
+// Stats gives the pool's figures.
+func (p *Pool) Stats() Stats {
+	p.mu.Lock()
+	idle := len(p.idle)
+	p.mu.Unlock()
+	return Stats{
+		Open: p.counts.open.Load(), Idle: int64(idle),
+		Dials: p.counts.dials.Load(), DialFailures: p.counts.dialFailures.Load(),
+		Reused: p.counts.reused.Load(), Stale: p.counts.stale.Load(), Unsolicited: p.counts.unsolicited.Load(),
+	}
+}
+
+// get gives a connection that is alive as far as can be told without a round trip, or
+// dials one.
+func (p *Pool) get(deadline time.Time) (*conn, error) {
+	if p.broken != nil {
+		return nil, p.broken
+	}
+	for {
+		c := p.takeIdle()
+		if c == nil {
+			return p.dial(deadline)
+		}
+		switch c.state() {
+		case connAlive:
+			c.reused = true
+			p.counts.reused.Add(1)
+			return c, nil
+		case connClosed:
+			p.counts.stale.Add(1)
+		case connUnsolicited:
+			p.counts.unsolicited.Add(1)
+		}
+		c.close()
+	}
+}
+
+func (p *Pool) takeIdle() *conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.idle)
+	if n == 0 {
+		return nil
+	}
+	c := p.idle[n-1]
+	p.idle[n-1] = nil
+	p.idle = p.idle[:n-1]
+	return c
+}
+
+// put keeps a clean connection for later, or closes it.
+func (p *Pool) put(c *conn) {
+	cfg := p.settings.Load()
+	p.mu.Lock()
+	if p.closed || len(p.idle) >= cfg.IdleConnections || c.settings.tls != cfg.tls {
+		p.mu.Unlock()
+		c.close()
+		return
+	}
+	c.idleSince = time.Now()
+	p.idle = append(p.idle, c)
+	if p.sweep == nil {
+		p.sweep = time.AfterFunc(cfg.IdleTimeout, p.closeOld)
+	}
+	p.mu.Unlock()
+}
+
+// closeOld closes the connections that were unused for too long.
+func (p *Pool) closeOld() {
+	limit := p.settings.Load().IdleTimeout
+	now := time.Now()
+	p.mu.Lock()
+	n := 0
+	for n < len(p.idle) && now.Sub(p.idle[n].idleSince) >= limit {
+		n++
+	}
+	old := append([]*conn(nil), p.idle[:n]...)
+	p.idle = append(p.idle[:0], p.idle[n:]...)
+	switch {
+	case p.sweep == nil: // closed meanwhile
+	case len(p.idle) == 0:
+		p.sweep = nil
+	default:
+		p.sweep.Reset(max(p.idle[0].idleSince.Add(limit).Sub(now), time.Millisecond))
+	}
+	p.mu.Unlock()
+	for _, c := range old {
+		c.close()
+	}
+}
+
+// dial opens a connection within the connect time-out, and before deadline if there
+// is one.
+func (p *Pool) dial(deadline time.Time) (*conn, error) {
+	p.mu.Lock()
+	closed := p.closed
+	p.mu.Unlock()
+	if closed {
+		return nil, errClosed
+	}
+	cfg := p.settings.Load()
+	until := time.Now().Add(cfg.ConnectTimeout)
+	if !deadline.IsZero() && deadline.Before(until) {
+		until = deadline
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), until)
+	defer cancel()
+	p.counts.dials.Add(1)
+	c, err := p.dialContext(ctx, cfg)
+	if err != nil {
+		p.counts.dialFailures.Add(1)
+		return nil, fmt.Errorf("cannot connect to %q: %w", p.id, err)
+	}
+	p.counts.open.Add(1)
+	return c, nil
+}
+
+func (p *Pool) dialContext(ctx context.Context, cfg *settings) (*conn, error) {
+	var dialer net.Dialer
+	raw, err := dialer.DialContext(ctx, "tcp", p.id.Address())
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{pool: p, settings: cfg, wire: &wire{Conn: raw}}
+	c.Conn = c.wire
+	c.prepareProbe(raw)
+	if cfg.tls != nil {
+		secured := tls.Client(c.wire, cfg.tls)
+		if err := secured.HandshakeContext(ctx); err != nil {
+			_ = raw.Close() // the handshake's error is the one to tell.
+			return nil, fmt.Errorf("TLS: %w", err)
+		}
+		c.Conn = secured
+	}
+	return c, nil
+}

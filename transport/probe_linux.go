@@ -1,0 +1,78 @@
+package transport
+
+import (
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// connState is what can be told of an unused connection without a round trip.
+type connState int
+
+const (
+	connAlive connState = iota
+	connClosed
+	connUnsolicited
+)
+
+// prepareProbe makes the function that state runs, once per connection, so that
+// asking allocates nothing.
+func (c *conn) prepareProbe(nc net.Conn) {
+	source, ok := nc.(syscall.Conn)
+	if !ok {
+		return
+	}
+	raw, err := source.SyscallConn()
+	if err != nil {
+		return
+	}
+	c.raw = raw
+	fds := make([]unix.PollFd, 1)
+	c.probe = func(fd uintptr) {
+		fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP} //nolint:gosec // a descriptor fits.
+		if _, err := unix.Poll(fds, 0); err != nil {
+			fds[0].Revents = 0 // EINTR: not known, so as if alive.
+		}
+		c.events = fds[0].Revents
+	}
+}
+
+// state tells whether an unused connection can be used.
+func (c *conn) state() connState {
+	if c.probe == nil {
+		return connAlive
+	}
+	if err := c.raw.Control(c.probe); err != nil {
+		return connClosed
+	}
+	switch {
+	case c.events&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0:
+		return connClosed
+	case c.events&unix.POLLIN != 0 && c.settings.tls == nil:
+		// Under TLS the bytes may be session tickets.
+		return connUnsolicited
+	default:
+		return connAlive
+	}
+}
+
+// untouched reports whether it is proven that the server's kernel acknowledged none of
+// the bytes that the running exchange wrote: then its application cannot have read
+// them. Linux counts acknowledged bytes per connection (RFC 4898,
+// tcpEStatsAppHCThruOctetsAcked), the SYN as one.
+func (c *conn) untouched() bool {
+	if c.wire.sent.Load() == c.sentAt {
+		return true
+	}
+	if c.raw == nil {
+		return false
+	}
+	const syn = 1
+	proven := false
+	err := c.raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		proven = err == nil && info.Bytes_acked <= uint64(c.sentAt)+syn //nolint:gosec // a count of bytes is no negative number.
+	})
+	return err == nil && proven
+}
