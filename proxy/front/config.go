@@ -1,0 +1,190 @@
+package front
+
+import (
+	"crypto/tls"
+	"errors"
+	"maps"
+	"net"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"drover/invalid"
+	"drover/units"
+)
+
+// Config is one entry of `listeners`: an address that clients connect to.
+type Config struct {
+	// Name is what logs, metrics and routes call the listener. Required, unique.
+	Name string `yaml:"name"`
+	// Address is where it listens, host:port; an empty host is every address.
+	// Required.
+	Address string `yaml:"address"`
+	// TLS makes it an HTTPS listener. Absent: plain HTTP.
+	TLS *TLSConfig `yaml:"tls"`
+
+	// HeaderTimeout bounds the whole request head, from its first byte; on a new
+	// connection from its accept, and from there again for the TLS handshake.
+	// Default 10s.
+	HeaderTimeout time.Duration `yaml:"header_timeout"`
+	// BodyIdleTimeout is how long a client may send nothing in the middle of a
+	// request body. A slow upload that goes on is never cut. Default 60s.
+	BodyIdleTimeout time.Duration `yaml:"body_idle_timeout"`
+	// WriteIdleTimeout is how long a write to a client may be blocked without a
+	// single byte being taken. Default 60s.
+	WriteIdleTimeout time.Duration `yaml:"write_idle_timeout"`
+	// KeepAliveTimeout is how long a connection may be idle between two requests.
+	// Default 75s.
+	KeepAliveTimeout time.Duration `yaml:"keep_alive_timeout"`
+
+	// MaxHeaderSize bounds the request head, request line included; above it
+	// drover answers 431. Each connection holds a buffer of this size. Default
+	// 32KiB.
+	MaxHeaderSize units.Size `yaml:"max_header_size"`
+	// MaxHeaderFields bounds the number of header fields, and that of trailer
+	// fields; above it drover answers 431. Default 128.
+	MaxHeaderFields int `yaml:"max_header_fields"`
+	// MaxBodySize bounds a request body; above it drover answers 413. 0 is no
+	// limit: bodies are streamed and take no memory. Default 0.
+	MaxBodySize units.Size `yaml:"max_body_size"`
+	// MaxConnections bounds the open connections of this listener, tunnels
+	// included; above it drover answers 503 at once, or just closes under TLS. 0 is
+	// no limit. Default 0.
+	MaxConnections int `yaml:"max_connections"`
+
+	// Forwarded also sends the Forwarded field (RFC 7239) to servers, beside
+	// X-Forwarded-*. Default false.
+	Forwarded bool `yaml:"forwarded"`
+	// Via sends the Via field (RFC 9110, section 7.6.3) to servers and clients.
+	// Default false.
+	Via bool `yaml:"via"`
+}
+
+// TLSConfig is the `tls` block of a listener.
+type TLSConfig struct {
+	// Certificates are chosen by the name that the client asks for: an exact name
+	// first, then a wildcard, else the first in the list. At least one.
+	Certificates []Certificate `yaml:"certificates"`
+	// MinVersion is the oldest protocol that is spoken, "1.2" or "1.3". Default
+	// "1.2".
+	MinVersion string `yaml:"min_version"`
+}
+
+// Certificate is a certificate and its key, both files in PEM. They are read when
+// the configuration is loaded, and again when it is reloaded.
+type Certificate struct {
+	// CertFile holds the certificate, intermediate ones after it. Required.
+	CertFile string `yaml:"cert_file"`
+	// KeyFile holds its private key. Required.
+	KeyFile string `yaml:"key_file"`
+}
+
+// tlsVersions are the names that min_version takes.
+var tlsVersions = map[string]uint16{
+	"1.2": tls.VersionTLS12,
+	"1.3": tls.VersionTLS13,
+}
+
+// Bounds of what a listener may be set to.
+const (
+	minHeaderSize = 1 * units.KiB
+	maxHeaderSize = 1 * units.MiB
+	maxFields     = 10000
+)
+
+// SetDefaults fills in the defaults.
+func (c *Config) SetDefaults() {
+	c.HeaderTimeout = 10 * time.Second
+	c.BodyIdleTimeout = 60 * time.Second
+	c.WriteIdleTimeout = 60 * time.Second
+	c.KeepAliveTimeout = 75 * time.Second
+	c.MaxHeaderSize = 32 * units.KiB
+	c.MaxHeaderFields = 128
+}
+
+// SetDefaults fills in the defaults.
+func (c *TLSConfig) SetDefaults() { c.MinVersion = "1.2" }
+
+// Validate reports what is wrong with the listener itself, its blocks apart.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.Name == "" {
+		errs = append(errs, invalid.Fieldf("name", "got nothing; want a name that no other listener has"))
+	}
+	if err := checkAddress(c.Address); err != nil {
+		errs = append(errs, err)
+	}
+	for _, timeout := range []struct {
+		key   string
+		value time.Duration
+	}{
+		{"header_timeout", c.HeaderTimeout},
+		{"body_idle_timeout", c.BodyIdleTimeout},
+		{"write_idle_timeout", c.WriteIdleTimeout},
+		{"keep_alive_timeout", c.KeepAliveTimeout},
+	} {
+		if timeout.value <= 0 {
+			errs = append(errs, invalid.Fieldf(timeout.key, "got %v; want more than 0s", timeout.value))
+		}
+	}
+	if c.MaxHeaderSize < minHeaderSize || c.MaxHeaderSize > maxHeaderSize {
+		errs = append(errs, invalid.Fieldf("max_header_size", "got %v; want %v to %v", c.MaxHeaderSize, minHeaderSize, maxHeaderSize))
+	}
+	if c.MaxHeaderFields < 1 || c.MaxHeaderFields > maxFields {
+		errs = append(errs, invalid.Fieldf("max_header_fields", "got %d; want 1 to %d", c.MaxHeaderFields, maxFields))
+	}
+	if c.MaxBodySize < 0 {
+		errs = append(errs, invalid.Fieldf("max_body_size", "got %v; want 0 for no limit, or more", c.MaxBodySize))
+	}
+	if c.MaxConnections < 0 {
+		errs = append(errs, invalid.Fieldf("max_connections", "got %d; want 0 for no limit, or more", c.MaxConnections))
+	}
+	return errors.Join(errs...)
+}
+
+func checkAddress(address string) error {
+	const want = "want host:port such as 0.0.0.0:8080 or :8080"
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return invalid.Fieldf("address", "got %q; %s", address, want)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return invalid.Fieldf("address", "got port %q; want a number from 0 to 65535", port)
+	}
+	return nil
+}
+
+// Validate reports what is wrong with the block itself.
+func (c *TLSConfig) Validate() error {
+	var errs []error
+	if len(c.Certificates) == 0 {
+		errs = append(errs, invalid.Fieldf("certificates", "got none; want at least one, such as { cert_file: site.pem, key_file: site.key }"))
+	}
+	if _, ok := tlsVersions[c.MinVersion]; !ok {
+		errs = append(errs, invalid.Fieldf("min_version", "got %q; want one of %s",
+			c.MinVersion, strings.Join(slices.Sorted(maps.Keys(tlsVersions)), ", ")))
+	}
+	return errors.Join(errs...)
+}
+
+// Validate reports what is missing.
+func (c *Certificate) Validate() error {
+	var errs []error
+	if c.CertFile == "" {
+		errs = append(errs, invalid.Fieldf("cert_file", "got nothing; want a file with a certificate in PEM"))
+	}
+	if c.KeyFile == "" {
+		errs = append(errs, invalid.Fieldf("key_file", "got nothing; want a file with the certificate's private key in PEM"))
+	}
+	return errors.Join(errs...)
+}
+
+// SameSocket reports whether a running Front can take o by Update. What it cannot
+// take needs a new Front: another name, another address, anything about TLS, and
+// another max_header_size, which is the size of buffers in use.
+func (c Config) SameSocket(o Config) bool {
+	return c.Name == o.Name && c.Address == o.Address && c.MaxHeaderSize == o.MaxHeaderSize &&
+		reflect.DeepEqual(c.TLS, o.TLS)
+}
