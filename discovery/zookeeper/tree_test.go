@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-zookeeper/zk"
+
 	"drover/backend"
 )
 
@@ -21,8 +23,12 @@ type model struct {
 	nodes   map[string]*node
 	zxid    int64
 	watches map[watchKey]bool
-	events  []string // on their way to the tree
-	barred  map[string]bool
+	events  []modelEvent // on their way to the client
+}
+
+type modelEvent struct {
+	path string
+	what zk.EventType
 }
 
 type node struct {
@@ -31,7 +37,7 @@ type node struct {
 }
 
 func newModel() *model {
-	return &model{nodes: map[string]*node{}, watches: map[watchKey]bool{}, barred: map[string]bool{}}
+	return &model{nodes: map[string]*node{}, watches: map[watchKey]bool{}}
 }
 
 func (m *model) create(p, data string) bool {
@@ -44,8 +50,8 @@ func (m *model) create(p, data string) bool {
 	if parent != nil {
 		parent.children = m.zxid
 	}
-	m.fire(p, watchExist)
-	m.fire(path.Dir(p), watchChild)
+	m.fire(p, zk.EventNodeCreated)
+	m.fire(path.Dir(p), zk.EventNodeChildrenChanged)
 	return true
 }
 
@@ -55,7 +61,7 @@ func (m *model) set(p, data string) bool {
 	}
 	m.zxid++
 	m.nodes[p].data, m.nodes[p].modified = data, m.zxid
-	m.fire(p, watchExist, watchData)
+	m.fire(p, zk.EventNodeDataChanged)
 	return true
 }
 
@@ -68,17 +74,19 @@ func (m *model) remove(p string) bool {
 	if parent := m.nodes[path.Dir(p)]; parent != nil {
 		parent.children = m.zxid
 	}
-	m.fire(p, watchExist, watchData, watchChild)
-	m.fire(path.Dir(p), watchChild)
+	m.fire(p, zk.EventNodeDeleted)
+	m.fire(path.Dir(p), zk.EventNodeChildrenChanged)
 	return true
 }
 
-func (m *model) fire(p string, kinds ...watchKind) {
-	for _, kind := range kinds {
-		if m.watches[watchKey{p, kind}] {
-			delete(m.watches, watchKey{p, kind})
-			m.events = append(m.events, p)
-		}
+func (m *model) fire(p string, what zk.EventType) {
+	told := false
+	for _, kind := range firedBy[what] {
+		told = told || m.watches[watchKey{p, kind}]
+		delete(m.watches, watchKey{p, kind})
+	}
+	if told {
+		m.events = append(m.events, modelEvent{p, what})
 	}
 }
 
@@ -102,8 +110,6 @@ func (m *model) answer(r read) reply {
 		return reply{read: r, outcome: missing}
 	case n == nil:
 		return reply{read: r, outcome: missing}
-	case m.barred[r.path]:
-		return reply{read: r, outcome: denied, err: errors.New("not allowed")}
 	case r.op == opList:
 		m.watches[watchKey{r.path, watchChild}] = true
 		return reply{read: r, names: m.names(r.path), stat: n.stamp}
@@ -292,8 +298,8 @@ func (s *sim) change() {
 
 // collect queues the events that a change caused, behind what was sent before.
 func (s *sim) collect() {
-	for _, p := range s.m.events {
-		s.inbox = append(s.inbox, func() { s.tree.touched(s.now, p) })
+	for _, e := range s.m.events {
+		s.inbox = append(s.inbox, func() { s.tree.touched(s.now, e.path) })
 	}
 	s.m.events = nil
 }

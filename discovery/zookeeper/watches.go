@@ -22,8 +22,8 @@ type watchKey struct {
 // watch is the state of one (path, kind) of the session.
 type watch struct {
 	armed  bool
-	arming int    // reads under way that arm it
-	fired  uint64 // how often it fired while this entry exists
+	arming chan struct{} // closed when the read under way that arms it has ended; nil for none
+	fired  uint64        // how often it fired while this entry exists
 	boxes  []*mailbox
 }
 
@@ -41,22 +41,32 @@ func newWatchTable() *watchTable { return &watchTable{entries: map[watchKey]*wat
 // begin notes that box reads what key watches, and says whether the read has to arm
 // the watch. It comes before the read is sent: an event may overtake the caller of
 // an answered read. Force arms a watch that is believed armed but was seen to fail.
+// While another read arms the watch, begin waits for it.
 func (t *watchTable) begin(key watchKey, box *mailbox, force bool) (arm bool, fired uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	w := t.entries[key]
-	if w == nil {
-		w = &watch{}
-		t.entries[key] = w
+	for {
+		w := t.entries[key]
+		if w == nil {
+			w = &watch{}
+			t.entries[key] = w
+		}
+		if !slices.Contains(w.boxes, box) {
+			w.boxes = append(w.boxes, box)
+		}
+		if w.arming == nil {
+			if w.armed && !force {
+				return false, w.fired
+			}
+			w.arming = make(chan struct{})
+			return true, w.fired
+		}
+		other := w.arming
+		t.mu.Unlock()
+		<-other
+		t.mu.Lock()
+		force = false // if the other succeeded it did what was forced
 	}
-	if !slices.Contains(w.boxes, box) {
-		w.boxes = append(w.boxes, box)
-	}
-	if w.armed && !force {
-		return false, w.fired
-	}
-	w.arming++
-	return true, w.fired
 }
 
 // end notes the outcome of a read that begin told to arm. Fired is begin's: if the
@@ -66,7 +76,8 @@ func (t *watchTable) end(key watchKey, box *mailbox, fired uint64, armed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	w := t.entries[key]
-	w.arming--
+	close(w.arming)
+	w.arming = nil
 	switch {
 	case armed && w.fired == fired:
 		w.armed = true
@@ -133,7 +144,7 @@ func (t *watchTable) armed() int {
 
 // tidy drops an entry that says nothing. t.mu is held.
 func (t *watchTable) tidy(key watchKey, w *watch) {
-	if !w.armed && w.arming == 0 && len(w.boxes) == 0 {
+	if !w.armed && w.arming == nil && len(w.boxes) == 0 {
 		delete(t.entries, key)
 	}
 }
