@@ -53,10 +53,11 @@ func (s *Session) call(ctx context.Context, do func(*zk.Conn) error) error {
 	s.mu.Lock()
 	same := s.greets == greets
 	s.mu.Unlock()
+	err := fmt.Errorf("%w within %v", errNoAnswer, s.cfg.SessionTimeout)
 	if same {
-		s.dropConnection()
+		s.dropConnection(err)
 	}
-	return fmt.Errorf("%w within %v", errNoAnswer, s.cfg.SessionTimeout)
+	return err
 }
 
 // read carries out one read of a tree. The outcome is in the reply; a watch that the

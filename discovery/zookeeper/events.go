@@ -1,6 +1,7 @@
 package zookeeper
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -47,10 +48,16 @@ func (s *Session) onPhase(phase zk.State) {
 		s.watches.reset()
 		s.logger.Warn("zookeeper session expired", zap.Uint64("expiries", s.state.Expiries))
 	}
+	if phase == zk.StateDisconnected && s.socket != nil {
+		if err := s.socket.failed(); err != nil {
+			s.state.LastError = fmt.Sprintf("lost the connection to %s: %v", s.state.Server, err)
+		}
+	}
 	if phase != zk.StateHasSession && s.state.Connected {
 		s.state.Connected = false
 		s.state.Since = time.Now()
-		s.logger.Warn("zookeeper connection lost; serving what is known", zap.String("server", s.state.Server))
+		s.logger.Warn("zookeeper connection lost; serving what is known",
+			zap.String("server", s.state.Server), zap.String("error", s.state.LastError))
 		s.tell(message{link: linkDown})
 	}
 	s.mu.Unlock()

@@ -39,7 +39,8 @@ type guardConn struct {
 	body    int
 
 	mu      sync.Mutex
-	greeted bool // the handshake is over
+	greeted bool  // the handshake is over
+	failure error // the first of reading, or why we closed it
 }
 
 func newGuardConn(conn net.Conn, deadline time.Time) (*guardConn, error) {
@@ -51,6 +52,14 @@ func newGuardConn(conn net.Conn, deadline time.Time) (*guardConn, error) {
 
 // Read reads on, but not past what was checked.
 func (g *guardConn) Read(p []byte) (int, error) {
+	n, err := g.read(p)
+	if err != nil {
+		g.fail(err)
+	}
+	return n, err
+}
+
+func (g *guardConn) read(p []byte) (int, error) {
 	if g.body > 0 {
 		n, err := g.Conn.Read(p[:min(len(p), g.body)])
 		g.body -= n
@@ -87,6 +96,27 @@ func (g *guardConn) packetDone() error {
 	}
 	g.greeted = true
 	return g.Conn.SetDeadline(time.Time{})
+}
+
+// drop closes the connection and says why.
+func (g *guardConn) drop(why error) {
+	g.fail(why)
+	_ = g.Close() // closed already is just as good
+}
+
+func (g *guardConn) fail(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.failure == nil {
+		g.failure = err
+	}
+}
+
+// failed says what ended the connection, nil while nothing did.
+func (g *guardConn) failed() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.failure
 }
 
 func (g *guardConn) isGreeted() bool {

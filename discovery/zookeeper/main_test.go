@@ -43,6 +43,8 @@ func testConfig(servers ...string) Config {
 	return cfg
 }
 
+func testLogger() *zap.Logger { return zap.NewNop() }
+
 // startSession runs a session until the test ends.
 func startSession(t testing.TB, cfg Config) *Session {
 	t.Helper()

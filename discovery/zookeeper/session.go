@@ -159,7 +159,7 @@ func (s *Session) Run(ctx context.Context) error {
 
 	conn.Close()
 	stopDialing()
-	s.dropConnection()
+	s.dropConnection(context.Cause(ctx))
 	for range events { //nolint:revive // the library closes it as its last act; the callback has told us all.
 	}
 	s.calls.Wait()
@@ -184,8 +184,7 @@ func (s *Session) follow(ctx context.Context, conn *zk.Conn, credentials []byte)
 		}
 		if !authenticated {
 			if err := s.authenticate(ctx, credentials); err != nil {
-				s.failed(fmt.Errorf("cannot authenticate: %w", err))
-				s.dropConnection() // the next one tries again, after a wait
+				s.dropConnection(fmt.Errorf("cannot authenticate: %w", err)) // the next one tries again, after a wait
 				continue
 			}
 			authenticated = true // the library repeats it at each connect
@@ -248,12 +247,12 @@ func (s *Session) dial(ctx context.Context, address string) (net.Conn, error) {
 }
 
 // dropConnection closes the connection, if there is one. The session survives it.
-func (s *Session) dropConnection() {
+func (s *Session) dropConnection(why error) {
 	s.mu.Lock()
 	socket := s.socket
 	s.mu.Unlock()
 	if socket != nil {
-		_ = socket.Close() // closed already is just as good
+		socket.drop(why)
 	}
 }
 
