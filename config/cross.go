@@ -1,16 +1,21 @@
 package config
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 
+	"drover/proxy"
 )
 
 // crossValidate checks what no block can check alone: that names are unique and
 // refer to something, and that settings of different parts fit together.
 func (l *loader) crossValidate() {
+	for i := range l.cfg.Listeners {
+		if err := validName(l.cfg.Listeners[i].Name); err != nil && l.cfg.Listeners[i].Name != "" {
+			l.at(indexed("listeners", i)+".name", "%w", err)
+		}
+	}
 	l.checkNames("listeners", len(l.cfg.Listeners), func(i int) string { return l.cfg.Listeners[i].Name })
 	l.checkNames("upstreams", len(l.cfg.Upstreams), func(i int) string { return l.cfg.Upstreams[i].Name })
 	l.checkNames("routes", len(l.cfg.Routes), func(i int) string { return l.cfg.Routes[i].Name })
@@ -83,9 +88,16 @@ func hostsClash(a, b string) bool {
 var hashing = []string{"ring_hash", "maglev"}
 
 func (l *loader) checkUpstream(u *Upstream, path string) {
-	policy := u.Balancer.Policy
-	if slices.Contains(hashing, policy.Type) && policy.Key == "" {
-		l.at(path+".policy", `got %s without a key; want key: what to hash, such as "header:X-User-ID" or "ip"`, policy.Type)
+	switch policy := u.Balancer.Policy; {
+	case policy.Key != "":
+		if _, err := proxy.ParseKey(policy.Key); err != nil {
+			l.at(path+".policy.key", "%w", err)
+		}
+		if !slices.Contains(hashing, policy.Type) {
+			l.remark(path+".policy.key", "got a key for policy %s, which does not use it", policy.Type)
+		}
+	case slices.Contains(hashing, policy.Type):
+		l.at(path+".policy", `got %s without a key; want key: what to hash, such as "header:X-User-ID" or "client"`, policy.Type)
 	}
 	if u.Balancer.PanicThreshold > 0 && u.Check == nil && u.Outlier == nil {
 		l.at(path+".panic_threshold", "got %d without check and outlier; want one of them, since nothing else takes a server out", u.Balancer.PanicThreshold)
@@ -131,39 +143,5 @@ func (l *loader) checkReferences() {
 		for j := range r.Split {
 			refer(indexed(path+".split", j)+".upstream", r.Split[j].Upstream, "upstream", upstreams)
 		}
-	}
-}
-
-// remark keeps what is legal and probably not meant.
-func (l *loader) remark(path, format string, args ...any) {
-	at, local := l.find(path)
-	l.remarks = append(l.remarks, &Error{Place: at, Path: local, Err: fmt.Errorf(format, args...)})
-}
-
-// warn tells the remarks.
-func (l *loader) warn() {
-	used := map[string]bool{}
-	discovered := false
-	for i := range l.cfg.Routes {
-		used[l.cfg.Routes[i].Upstream] = true
-		for _, s := range l.cfg.Routes[i].Split {
-			used[s.Upstream] = true
-		}
-	}
-	for i := range l.cfg.Upstreams {
-		u := &l.cfg.Upstreams[i]
-		discovered = discovered || u.Discover != nil && u.Discover.ZooKeeper != nil
-		if !used[u.Name] {
-			l.remark(indexed("upstreams", i)+".name", "got upstream %q that no route uses", u.Name)
-		}
-	}
-	if len(l.cfg.Routes) == 0 {
-		l.remark("routes", "got no route: every request is answered with 404")
-	}
-	if l.cfg.ZooKeeper != nil && !discovered {
-		l.remark("zookeeper", "got a zookeeper block that no upstream uses")
-	}
-	for _, r := range l.remarks {
-		l.opts.Warn(r)
 	}
 }

@@ -161,6 +161,10 @@ func (d *decoder) list(n *node, v reflect.Value, path string) {
 		if isBlock(elem) {
 			d.schema.setDefaults(out.Index(i))
 		}
+		if item.kind == kindInt && elem.Kind() == reflect.String {
+			// In a list of words such as [ connect, 503 ] a number is one of the words.
+			item = &node{kind: kindText, at: item.at, text: item.text}
+		}
 		d.value(item, out.Index(i), indexed(path, i))
 	}
 	v.Set(out)

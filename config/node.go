@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
@@ -14,7 +13,10 @@ func (t *tree) node(from ast.Node) *node {
 	at := place(from.GetToken())
 	switch from := from.(type) {
 	case *ast.NullNode:
-		return &node{kind: kindNull, at: at, text: strings.TrimSpace(from.Token.Value)}
+		if from.Token.Type == token.ImplicitNullType {
+			return &node{kind: kindNull, at: at} // nothing is written.
+		}
+		return &node{kind: kindNull, at: at, text: from.Token.Value}
 	case *ast.BoolNode:
 		return &node{kind: kindBool, at: at, text: from.Token.Value}
 	case *ast.IntegerNode:
@@ -117,6 +119,9 @@ func (t *tree) mapping(at position, values []*ast.MappingValueNode) *node {
 		value := &node{kind: kindNull, at: keyAt}
 		if from.Value != nil {
 			value = t.under(path, from.Value)
+		}
+		if value.kind == kindNull && value.text == "" {
+			value = &node{kind: kindNull, at: keyAt} // what is not written has no place of its own.
 		}
 		if first, twice := seen[key]; twice {
 			t.faults = append(t.faults, fault{keyAt, path, fmt.Errorf("got the key again; want it once (the first is in line %d)", first.line)})

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"net"
 	"strconv"
 
@@ -38,6 +39,11 @@ func Quick(o QuickOptions) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	registered := len(o.ZooKeeper) > 0 || o.Path != ""
+	if registered == (len(o.To) > 0) {
+		return nil, &Errors{List: []*Error{{Err: errors.New(
+			"got --to and --zookeeper, or none of them; want --to HOST:PORT, or --zookeeper HOST:PORT --path /PATH")}}}
+	}
 	l := newLoader(Options{})
 	note := func(path, flag string) { l.main.places[path] = Place{Source: "flag --" + flag} }
 
@@ -55,7 +61,7 @@ func Quick(o QuickOptions) (*Config, error) {
 		upstream.Servers = append(upstream.Servers, server)
 		note(indexed("upstreams[0].servers", i), "to")
 	}
-	if len(o.ZooKeeper) > 0 || o.Path != "" {
+	if registered {
 		quickZooKeeper(l.cfg, &upstream, o)
 		note("zookeeper.servers", "zookeeper")
 		note("upstreams[0].discover.zookeeper", "path")

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"unicode/utf8"
@@ -70,6 +71,7 @@ type fault struct {
 // The text is taken apart by goccy/go-yaml: of the two kept YAML libraries it is the
 // one whose syntax errors carry the exact line and column.
 func parse(text []byte) (root *node, faults []fault) {
+	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")) // the byte order mark of some editors.
 	if f := checkText(text); f != nil {
 		return nil, []fault{*f}
 	}

@@ -81,24 +81,29 @@ func (w *Watcher) SetFiles(paths []string) {
 // changed, until ctx ends. Where the system grants no watches it looks every few
 // seconds instead.
 func (w *Watcher) Run(ctx context.Context, onChange func()) error {
-	var events chan fsnotify.Event
-	var failures chan error
 	notify, err := fsnotify.NewWatcher()
 	if err != nil {
 		w.logger.Warn("cannot watch files for changes; looking at them now and then", zap.Duration("every", w.poll), zap.Error(err))
-	} else {
-		events, failures = notify.Events, notify.Errors
-		defer func() { _ = notify.Close() }()
+		w.loop(ctx, nil, nil, func() { w.look(nil, onChange) })
+		return nil
 	}
+	defer func() { _ = notify.Close() }()
+	w.loop(ctx, notify.Events, notify.Errors, func() { w.look(notify, onChange) })
+	return nil
+}
+
+// loop decides when to look: once at the start, since SetFiles may be long ago, when
+// events have come to rest, when the files are others, and now and then.
+func (w *Watcher) loop(ctx context.Context, events <-chan fsnotify.Event, failures <-chan error, look func()) {
 	poll := time.NewTicker(w.poll)
 	defer poll.Stop()
-	quiet := time.NewTimer(0) // looks once at the start: SetFiles may be long ago.
+	quiet := time.NewTimer(0)
 	defer quiet.Stop()
 	var began time.Time // of the series of events, zero without one
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case err := <-failures:
 			// The queue overflowed, or a directory could not be read: look.
 			w.logger.Debug("file events were lost", zap.Error(err))
@@ -112,10 +117,10 @@ func (w *Watcher) Run(ctx context.Context, onChange func()) error {
 		case <-w.kick:
 			quiet.Reset(0)
 		case <-poll.C:
-			w.look(notify, onChange)
+			look()
 		case <-quiet.C:
 			began = time.Time{}
-			w.look(notify, onChange)
+			look()
 		}
 	}
 }
