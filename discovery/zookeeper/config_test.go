@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"drover/backend"
 	"drover/invalid"
 )
 
@@ -65,5 +66,12 @@ func TestSourceConfigValidate(t *testing.T) {
 func TestNewSessionRefuses(t *testing.T) {
 	if _, err := NewSession(Config{}, testLogger()); err == nil {
 		t.Fatal("a session without servers")
+	}
+}
+
+func TestDecoderPanicIsTheEntrysFault(t *testing.T) {
+	decode := contained(func(string, []byte) ([]backend.Server, error) { panic("of a test") })
+	if servers, err := decode("/a", nil); servers != nil || err == nil || !strings.Contains(err.Error(), "of a test") {
+		t.Fatalf("got %v, %v", servers, err)
 	}
 }

@@ -114,10 +114,31 @@ func (s *Source) Run(ctx context.Context, emit func([]backend.Server)) error {
 		emit:   emit,
 		tree: newTree(s.cfg.Path, descends(s.cfg.Format),
 			timing{s.session.cfg.Debounce, s.session.cfg.MaxDebounce, s.session.cfg.VerifyInterval},
-			codec{decode: decode, inName: format.NameOnly, refused: s.rejects.Add, accepted: s.rejects.Remove},
+			codec{decode: contained(decode), inName: nameIsRecord(s.cfg.Format), refused: s.rejects.Add, accepted: s.rejects.Remove},
 			rand.Float64),
 	}
 	return f.run(ctx)
+}
+
+// contained makes a decoder's panic a fault of the entry. Decoders are fuzzed, but
+// entries come from strangers, and one of them must not end every upstream.
+func contained(decode format.Decoder) format.Decoder {
+	return func(path string, data []byte) (servers []backend.Server, err error) {
+		defer func() {
+			if fault := recover(); fault != nil {
+				servers, err = nil, fmt.Errorf("BUG: the decoder panicked: %v", fault)
+			}
+		}()
+		return decode(path, data)
+	}
+}
+
+// nameIsRecord tells which names need no reading: in some formats the name is the record.
+func nameIsRecord(name string) func(string) bool {
+	if name == "auto" || name == "dubbo" || name == "nerve" {
+		return format.NameOnly
+	}
+	return func(string) bool { return false }
 }
 
 // descends tells the formats under which an interface's path stands for its providers.
