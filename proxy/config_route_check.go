@@ -227,10 +227,11 @@ func (c *RetryConfig) Validate() error {
 // Validate implements the decoder's contract.
 func (c *HeaderOps) Validate() error {
 	var faults faultList
-	for key, list := range map[string][]HeaderValue{"set": c.Set, "add": c.Add} {
-		for i := range list {
-			faults.put(fmt.Sprintf("%s[%d]", key, i), list[i].Validate())
-		}
+	for i := range c.Set {
+		faults.put(fmt.Sprintf("set[%d]", i), c.Set[i].Validate())
+	}
+	for i := range c.Add {
+		faults.put(fmt.Sprintf("add[%d]", i), c.Add[i].Validate())
 	}
 	for i, name := range c.Remove {
 		faults.put(fmt.Sprintf("remove[%d]", i), checkFieldName(name))
@@ -324,7 +325,7 @@ func checkPath(path string) error {
 		}
 	}
 	if !possible || len(waysOf(decoded, traits)) > 0 {
-		return fmt.Errorf(`got %q; want a path without "%%2F", "%%5C", "\", ";" and "%%00", which servers read in different ways`, path)
+		return fmt.Errorf(`got %q; want a path without ";", "\", "%%2F", "%%3B", "%%5C" and "%%00", which servers read in different ways`, path)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,9 +21,9 @@ type Key struct {
 	parts []keyPart
 }
 
-// keyPart adds one part of a request to the hash. It reports whether the request has
-// that part and it is not empty.
-type keyPart func(d *xxhash.Digest, ex *exchange.Exchange) bool
+// keyPart hashes one part of a request. It is not ok when the request lacks the part,
+// or it is empty.
+type keyPart func(ex *exchange.Exchange) (sum uint64, ok bool)
 
 // keyKind is one thing that a key may name.
 type keyKind struct {
@@ -82,85 +83,93 @@ func keyKindList() string {
 	return strings.Join(kinds, ", ")
 }
 
-// Hash gives a request's number, the xxHash64 of its parts, and does not allocate. A
-// part that is missing or empty counts as empty; when all are, the client's address is
-// hashed, so that requests without the key still spread.
+// Hash gives a request's number and does not allocate: the xxHash64 of the part, or of
+// the parts' hashes if there are several. A missing part counts as empty; when all are
+// missing, the client's address is hashed, so that requests without the key still
+// spread.
 func (k *Key) Hash(ex *exchange.Exchange) uint64 {
-	var d xxhash.Digest
-	d.Reset()
-	found := false
+	var (
+		all   xxhash.Digest
+		bits  [8]byte
+		found bool
+		sum   uint64
+	)
+	all.Reset()
 	for _, part := range k.parts {
-		found = part(&d, ex) || found
-		_, _ = d.Write(keySeparator) // so that "a"+"bc" is not "ab"+"c"
+		var ok bool
+		sum, ok = part(ex)
+		found = found || ok
+		binary.BigEndian.PutUint64(bits[:], sum)
+		_, _ = all.Write(bits[:])
 	}
-	if !found {
-		d.Reset()
-		clientHash(&d, ex)
+	switch {
+	case !found:
+		sum, _ = clientHash(ex)
+		return sum
+	case len(k.parts) == 1:
+		return sum
+	default:
+		return all.Sum64()
 	}
-	return d.Sum64()
 }
 
-// keySeparator ends a part; no part of a request holds the byte.
-var keySeparator = []byte{0}
-
 func headerKey(name string) keyPart {
-	return func(d *xxhash.Digest, ex *exchange.Exchange) bool {
-		return hashPart(d, ex.Request.Header.Get(name))
-	}
+	return func(ex *exchange.Exchange) (uint64, bool) { return textHash(ex.Request.Header.Get(name)) }
 }
 
 func cookieKey(name string) keyPart {
-	return func(d *xxhash.Digest, ex *exchange.Exchange) bool {
+	return func(ex *exchange.Exchange) (uint64, bool) {
 		cookies := cookieWalk{header: ex.Request.Header}
 		value, _ := cookies.next(name)
-		return hashPart(d, value)
+		return textHash(value)
 	}
 }
 
 func queryKey(name string) keyPart {
-	return func(d *xxhash.Digest, ex *exchange.Exchange) bool {
+	return func(ex *exchange.Exchange) (uint64, bool) {
 		_, query := splitTarget(ex.Request.Target)
 		for rest := queryPairs(query); len(rest) > 0; {
 			var parameter, value []byte
 			parameter, value, rest = nextPair(rest)
 			if decodesToQuery(parameter, name) {
-				return hashQueryText(d, value)
+				return queryTextHash(value)
 			}
 		}
-		return false
+		return textHash(nil)
 	}
 }
 
 func pathKey(string) keyPart {
-	return func(d *xxhash.Digest, ex *exchange.Exchange) bool {
+	return func(ex *exchange.Exchange) (uint64, bool) {
 		path, _ := splitTarget(ex.Request.Target)
-		return hashPart(d, path)
+		return textHash(path)
 	}
 }
 
 func hostKey(string) keyPart {
-	return func(d *xxhash.Digest, ex *exchange.Exchange) bool {
+	return func(ex *exchange.Exchange) (uint64, bool) {
 		var buf [maxHostLength]byte
-		return hashPart(d, appendHost(buf[:0], ex.Request.Host))
+		return textHash(appendHost(buf[:0], ex.Request.Host))
 	}
 }
 
 func clientKey(string) keyPart { return clientHash }
 
-func clientHash(d *xxhash.Digest, ex *exchange.Exchange) bool {
-	addr := ex.Remote.Addr().As16() // an IPv4 address is hashed as the IPv6 one it maps to
-	_, _ = d.Write(addr[:])
-	return ex.Remote.IsValid()
+// clientHash hashes an IPv4 address as the IPv6 one that it maps to.
+func clientHash(ex *exchange.Exchange) (uint64, bool) {
+	addr := ex.Remote.Addr().As16()
+	return xxhash.Sum64(addr[:]), ex.Remote.IsValid()
 }
 
-func hashPart(d *xxhash.Digest, part []byte) bool {
-	_, _ = d.Write(part)
-	return len(part) > 0
-}
+func textHash(text []byte) (uint64, bool) { return xxhash.Sum64(text), len(text) > 0 }
 
-// hashQueryText hashes text as appendQueryText decodes it.
-func hashQueryText(d *xxhash.Digest, text []byte) bool {
-	var buf [64]byte
+// queryTextHash is textHash of what appendQueryText makes of text, piece by piece.
+func queryTextHash(text []byte) (uint64, bool) {
+	var (
+		d   xxhash.Digest
+		buf [64]byte
+	)
+	d.Reset()
 	for rest := text; len(rest) > 0; {
 		n := min(len(rest), len(buf))
 		if n < len(rest) { // do not cut an encoding in two
@@ -171,7 +180,7 @@ func hashQueryText(d *xxhash.Digest, text []byte) bool {
 		_, _ = d.Write(appendQueryText(buf[:0], rest[:n]))
 		rest = rest[n:]
 	}
-	return len(text) > 0
+	return d.Sum64(), len(text) > 0
 }
 
 // decodesToQuery reports whether appendQueryText makes name of text.

@@ -16,12 +16,13 @@ import "bytes"
 //
 //   - dot segments left alone, or resolved before runs of slashes are merged;
 //   - "%2F" as "/", or "\" and "%5C" as "/", or both;
-//   - ";params" cut off each segment, as Java's servers do, before or after that.
+//   - ";params" cut off each segment, as Java's servers do, before or after that, and
+//     with or without those that begin with "%3B".
 //
 // Some paths have no reading, since no honest client sends them: those that do not
 // begin with "/" or hold "#", a raw blank or control character, or an encoded NUL;
 // those with a dot segment in disguise ("%2e%2e", "%252e", "..%2F", "..\", "..;x"); and
-// those with both a dot segment and any of "%2F", "%5C", "\" and ";".
+// those with both a dot segment and any of "%2F", "%5C", "\", ";" and "%3B".
 
 // pathTraits says what a raw path holds that may be read in several ways.
 type pathTraits uint8
@@ -108,27 +109,37 @@ func (p *pathReadings) agree(path []byte, traits pathTraits, route func(reading 
 // pathWay is one way of finding the segments of a decoded path: steps in order.
 type pathWay []func(dst, path []byte) []byte
 
-// pathSlashWays are the ways of reading slashes that are not spelled "/".
-var pathSlashWays = []pathWay{
-	{readEncodedSlashes}, {readBackslashes}, {readEncodedSlashes, readBackslashes},
-}
+// The ways of reading a path in another than the primary way, by what the path holds.
+// Servlet containers cut parameters off before they decode, others afterwards.
+var (
+	pathSlashWays = []pathWay{
+		{readEncodedSlashes}, {readBackslashes}, {readEncodedSlashes, readBackslashes},
+	}
+	pathParamWays = []pathWay{
+		{cutParams}, {cutDecodedParams},
+	}
+	pathMixedWays = append(append([]pathWay{
+		{cutParams, readEncodedSlashes}, {cutParams, readBackslashes}, {cutParams, readEncodedSlashes, readBackslashes},
+		{readEncodedSlashes, cutParams}, {readBackslashes, cutParams}, {readEncodedSlashes, readBackslashes, cutParams},
+		{cutDecodedParams, readEncodedSlashes}, {cutDecodedParams, readBackslashes}, {cutDecodedParams, readEncodedSlashes, readBackslashes},
+		{readEncodedSlashes, cutDecodedParams}, {readBackslashes, cutDecodedParams}, {readEncodedSlashes, readBackslashes, cutDecodedParams},
+	}, pathSlashWays...), pathParamWays...)
+)
 
-// pathParamWays are those of reading slashes and parameters. Servlet containers cut
-// parameters off first, others last.
-var pathParamWays = append([]pathWay{
-	{cutParams},
-	{cutParams, readEncodedSlashes}, {cutParams, readBackslashes}, {cutParams, readEncodedSlashes, readBackslashes},
-	{readEncodedSlashes, cutParams}, {readBackslashes, cutParams}, {readEncodedSlashes, readBackslashes, cutParams},
-}, pathSlashWays...)
-
-// waysOf lists the ways that may read a path differently than the primary one.
+// waysOf lists the ways in which a path may be read differently.
 func waysOf(decoded []byte, traits pathTraits) []pathWay {
+	slashes, params := traits&pathBackslash != 0, traits&pathParams != 0
+	if traits&pathEncoded != 0 {
+		slashes = slashes || bytes.Contains(decoded, encodedSlash) || bytes.Contains(decoded, encodedBackslash)
+		params = params || bytes.Contains(decoded, encodedSemicolon)
+	}
 	switch {
-	case traits&pathParams != 0:
-		return pathParamWays
-	case traits&pathBackslash != 0,
-		traits&pathEncoded != 0 && (bytes.Contains(decoded, encodedSlash) || bytes.Contains(decoded, encodedBackslash)):
+	case slashes && params:
+		return pathMixedWays
+	case slashes:
 		return pathSlashWays
+	case params:
+		return pathParamWays
 	default:
 		return nil
 	}
@@ -148,6 +159,7 @@ func (p *pathReadings) translate(way pathWay) []byte {
 var (
 	encodedSlash     = []byte("%2F")
 	encodedBackslash = []byte("%5C")
+	encodedSemicolon = []byte("%3B")
 )
 
 func readEncodedSlashes(dst, path []byte) []byte {
@@ -177,10 +189,23 @@ func readBackslashes(dst, path []byte) []byte {
 	return dst
 }
 
+// cutParams cuts what stands behind a ";" off each segment.
 func cutParams(dst, path []byte) []byte {
 	cut := false
 	for _, c := range path {
 		cut = c != '/' && (cut || c == ';')
+		if !cut {
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
+
+// cutDecodedParams takes "%3B" for a ";" too.
+func cutDecodedParams(dst, path []byte) []byte {
+	cut := false
+	for i, c := range path {
+		cut = c != '/' && (cut || c == ';' || bytes.HasPrefix(path[i:], encodedSemicolon))
 		if !cut {
 			dst = append(dst, c)
 		}
