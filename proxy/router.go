@@ -118,58 +118,57 @@ func (r *Router) add(route *Route) {
 // expression does.
 func (r *Router) Match(ex *exchange.Exchange) *Route {
 	var buf [maxHostLength]byte
-	l := lookup{router: r, ex: ex, host: appendHost(buf[:0], ex.Request.Host)}
+	host := appendHost(buf[:0], ex.Request.Host)
+	l := lookup{router: r, ex: ex}
 	path, _ := splitTarget(ex.Request.Target)
 	if string(path) == "*" {
-		return l.find(nil)
+		return l.find(host, nil)
 	}
 	traits := traitsOf(path)
-	if traits == 0 {
-		return l.find(path)
-	}
-	if traits&pathImpossible != 0 {
+	switch {
+	case traits == 0:
+		return l.find(host, path)
+	case traits&pathImpossible != 0:
 		return nil
 	}
 	scratch := r.scratch.Get().(*matchScratch) //nolint:forcetypeassert,errcheck // the pool holds nothing else.
-	chosen := scratch.readings.agree(path, traits, l.find)
-	r.scratch.Put(scratch)
-	return chosen
+	defer r.scratch.Put(scratch)
+	return scratch.readings.agree(path, traits, func(reading []byte) *Route { return l.find(host, reading) })
 }
 
-// lookup is one request's way through a router.
+// lookup is one request's way through a router. It does not hold the host, so that the
+// host's memory can be on the stack.
 type lookup struct {
 	router *Router
 	ex     *exchange.Exchange
-	host   []byte // as hostRoutes are keyed, "" for none of them
 }
 
-// find gives the first route in rank for one reading of the path; nil stands for the
-// target "*".
-func (l *lookup) find(path []byte) *Route {
-	r := l.router
-	if len(l.host) > 0 {
-		if table := r.exact[string(l.host)]; table != nil {
+// find gives the first route in rank for a host, as hostRoutes are keyed, "" for none
+// of them, and one reading of the path; nil stands for the target "*".
+func (l *lookup) find(host, path []byte) *Route {
+	if len(host) > 0 {
+		if table := l.router.exact[string(host)]; table != nil {
 			if route := table.find(path, l); route != nil {
 				return route
 			}
 		}
-		if route := l.findWildcard(path); route != nil {
+		if route := l.findWildcard(host, path); route != nil {
 			return route
 		}
 	}
-	return r.anyHost.find(path, l)
+	return l.router.anyHost.find(path, l)
 }
 
 // findWildcard tries the names above the host, the longest first.
-func (l *lookup) findWildcard(path []byte) *Route {
+func (l *lookup) findWildcard(host, path []byte) *Route {
 	if l.router.maxWildcard == 0 {
 		return nil
 	}
-	for i := 1; i < len(l.host); i++ {
-		if l.host[i] != '.' || len(l.host)-i-1 > l.router.maxWildcard {
+	for i := 1; i < len(host); i++ {
+		if host[i] != '.' || len(host)-i-1 > l.router.maxWildcard {
 			continue
 		}
-		if table := l.router.wildcards[string(l.host[i+1:])]; table != nil {
+		if table := l.router.wildcards[string(host[i+1:])]; table != nil {
 			if route := table.find(path, l); route != nil {
 				return route
 			}
