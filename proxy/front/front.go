@@ -3,10 +3,18 @@
 package front
 
 import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
 	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"drover/exchange"
 
+	"github.com/valyala/fasthttp"
 	"go.uber.org/zap"
 )
 
@@ -19,7 +27,229 @@ type Options struct {
 	Logger *zap.Logger
 	// OnConn is told +1 for each connection that was accepted and -1 when it ends.
 	OnConn func(delta int)
-	// OnReject is told of each answer that the Front gave itself, before any
-	// Handler saw the request.
+	// OnReject is told of each answer that the Front gave itself, since no Handler
+	// saw the request or the Handler failed.
 	OnReject func(remote netip.AddrPort, reason exchange.Reason, status int)
+}
+
+// Front serves HTTP/1.1 and HTTP/1.0 to the clients of one listener.
+//
+// It has more than 15 fields in sum with its settings, since it is where a
+// listener's life is kept together.
+type Front struct {
+	// immutable
+	name    string
+	handler Handler
+	opts    Options
+	tls     *tls.Config // nil for plain HTTP
+	server  *fasthttp.Server
+	pool    sync.Pool // of *client
+	stopped chan struct{} // closed when draining begins
+
+	// atomic
+	settings   atomic.Pointer[settings]
+	drainSince atomic.Pointer[time.Time] // nil while not draining
+
+	// under mu
+	mu        sync.Mutex
+	conns     map[*conn]struct{}
+	listeners map[net.Listener]chan struct{} // closed when accepting has ended
+	empty     chan struct{}                  // closed when draining and no connection is left
+}
+
+// settings are what Update may change.
+type settings struct {
+	headerTimeout time.Duration
+	bodyIdle      time.Duration
+	writeIdle     time.Duration
+	keepAlive     time.Duration
+	maxFields     int
+	maxBody       int64 // 0 for no limit
+	maxConns      int   // 0 for no limit
+}
+
+// New makes a Front of a valid configuration. It reads the certificates and starts
+// nothing.
+func New(cfg Config, handler Handler, opts Options) (*Front, error) {
+	f := &Front{
+		name:      cfg.Name,
+		handler:   handler,
+		opts:      opts,
+		conns:     map[*conn]struct{}{},
+		listeners: map[net.Listener]chan struct{}{},
+		stopped:   make(chan struct{}),
+		empty:     make(chan struct{}),
+	}
+	if cfg.TLS != nil {
+		var err error
+		if f.tls, err = serverTLS(cfg.TLS); err != nil {
+			return nil, err
+		}
+	}
+	f.pool.New = func() any { return newClient(f) }
+	f.server = newServer(f, int(cfg.MaxHeaderSize))
+	f.Update(cfg)
+	return f, nil
+}
+
+// Update puts the limits and time-outs of another configuration in force, for what
+// begins from now on. No connection notices. See Config.SameSocket for what it
+// cannot change.
+func (f *Front) Update(cfg Config) {
+	f.settings.Store(&settings{
+		headerTimeout: cfg.HeaderTimeout,
+		bodyIdle:      cfg.BodyIdleTimeout,
+		writeIdle:     cfg.WriteIdleTimeout,
+		keepAlive:     cfg.KeepAliveTimeout,
+		maxFields:     cfg.MaxHeaderFields,
+		maxBody:       int64(cfg.MaxBodySize),
+		maxConns:      cfg.MaxConnections,
+	})
+}
+
+// Serve accepts connections on ln until ln is closed or Drain is called, and returns
+// when all that it accepted have ended. It closes ln.
+func (f *Front) Serve(ln net.Listener) error {
+	ended := make(chan struct{})
+	if !f.listen(ln, ended) {
+		return ln.Close()
+	}
+	var running sync.WaitGroup
+	err := f.accept(ln, &running)
+	f.mu.Lock()
+	delete(f.listeners, ln)
+	f.mu.Unlock()
+	close(ended)
+	running.Wait()
+	return err
+}
+
+// listen registers a listener, unless the Front is draining.
+func (f *Front) listen(ln net.Listener, ended chan struct{}) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.drainSince.Load() != nil {
+		return false
+	}
+	f.listeners[ln] = ended
+	return true
+}
+
+// Drain ends the Front: it takes no new connections, lets requests and tunnels
+// finish until ctx ends, closes connections as their answers are through, and then
+// closes what is left. Connections without a request get a moment to send the one
+// that may be on its way. It gives an error when ctx ended first. A drained Front
+// cannot serve again.
+func (f *Front) Drain(ctx context.Context) error {
+	for _, ended := range f.stopAccepting() {
+		select {
+		case <-ended:
+		case <-ctx.Done():
+		}
+	}
+	for _, c := range f.open() {
+		c.wire.hasten()
+	}
+	f.checkEmpty()
+	select {
+	case <-f.empty:
+		return nil
+	case <-ctx.Done():
+	}
+	left := f.open()
+	for _, c := range left {
+		c.kill()
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	return fmt.Errorf("cannot finish %d connections of listener %q: %w", len(left), f.name, context.Cause(ctx))
+}
+
+// lastAccept is how long draining takes connections that the kernel had accepted
+// already: closing the socket would reset them.
+const lastAccept = 10 * time.Millisecond
+
+// stopAccepting starts draining. It gives what to wait for.
+func (f *Front) stopAccepting() []chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	if f.drainSince.CompareAndSwap(nil, &now) {
+		close(f.stopped)
+	}
+	var waits []chan struct{}
+	for ln, ended := range f.listeners {
+		waits = append(waits, ended)
+		if bounded, ok := ln.(interface{ SetDeadline(time.Time) error }); ok && bounded.SetDeadline(now.Add(lastAccept)) == nil {
+			continue
+		}
+		_ = ln.Close() // its accept loop ends by that.
+	}
+	return waits
+}
+
+// open lists the connections.
+func (f *Front) open() []*conn {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list := make([]*conn, 0, len(f.conns))
+	for c := range f.conns {
+		list = append(list, c)
+	}
+	return list
+}
+
+// admit registers a connection, unless that is one too many.
+func (f *Front) admit(c *conn) bool {
+	f.mu.Lock()
+	limit := f.settings.Load().maxConns
+	ok := limit == 0 || len(f.conns) < limit
+	if ok {
+		f.conns[c] = struct{}{}
+		c.running.Add(1)
+	}
+	f.mu.Unlock()
+	if ok && f.opts.OnConn != nil {
+		f.opts.OnConn(1)
+	}
+	return ok
+}
+
+// forget takes a connection that has ended off the list.
+func (f *Front) forget(c *conn) {
+	if f.opts.OnConn != nil {
+		f.opts.OnConn(-1)
+	}
+	f.mu.Lock()
+	delete(f.conns, c)
+	f.mu.Unlock()
+	c.running.Done()
+	f.checkEmpty()
+}
+
+// checkEmpty tells Drain when nothing is left.
+func (f *Front) checkEmpty() {
+	if f.drainSince.Load() == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.conns) > 0 || len(f.listeners) > 0 {
+		return
+	}
+	select {
+	case <-f.empty:
+	default:
+		close(f.empty)
+	}
+}
+
+// draining reports whether connections should end with their next answer.
+func (f *Front) draining() bool { return f.drainSince.Load() != nil }
+
+func (f *Front) reject(remote netip.AddrPort, reason exchange.Reason, status int) {
+	if f.opts.OnReject != nil {
+		f.opts.OnReject(remote, reason, status)
+	}
 }

@@ -1,0 +1,135 @@
+package front
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"drover/exchange"
+
+	"go.uber.org/zap"
+)
+
+// After a failed accept, the next try waits; the wait doubles up to the second.
+const (
+	minAcceptWait = 5 * time.Millisecond
+	maxAcceptWait = time.Second
+)
+
+// rejecters bounds the connections over max_connections that get an answer at the
+// same time. Above it they are just closed: shedding load must stay cheap.
+const rejecters = 64
+
+// accept takes connections until ln is closed or the Front drains. It outlives every
+// other error, above all that of a process without free descriptors (EMFILE), which
+// ends fasthttp's own accept loop for good.
+func (f *Front) accept(ln net.Listener, running *sync.WaitGroup) error {
+	var wait time.Duration
+	slots := make(chan struct{}, rejecters)
+	for {
+		nc, err := ln.Accept()
+		switch {
+		case err == nil:
+			wait = 0
+			f.take(nc, running, slots)
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case f.draining():
+			return ln.Close()
+		default:
+			if wait == 0 {
+				f.opts.Logger.Error("cannot accept connections, trying on", zap.Error(err))
+			}
+			wait = min(max(2*wait, minAcceptWait), maxAcceptWait)
+			f.pause(wait)
+		}
+	}
+}
+
+// pause waits before the next accept, not longer than until the Front drains.
+func (f *Front) pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-f.stopped:
+	}
+}
+
+// take starts to serve a connection, or turns it away.
+func (f *Front) take(nc net.Conn, running *sync.WaitGroup, slots chan struct{}) {
+	now := time.Now()
+	w := &wire{Conn: nc, front: f, since: now}
+	c := &conn{
+		wire: w, stream: w, front: f, running: running, since: now,
+		remote: addrPort(nc.RemoteAddr()), local: addrPort(nc.LocalAddr()),
+		secure: f.tls != nil,
+	}
+	c.line.start()
+	if f.admit(c) {
+		running.Go(func() { f.serveConn(c) })
+		return
+	}
+	f.reject(c.remote, exchange.ReasonOverload, 503)
+	select {
+	case slots <- struct{}{}:
+		running.Go(func() {
+			c.overload()
+			<-slots
+		})
+	default:
+		_ = nc.Close() // there are too many to tell them why.
+	}
+}
+
+// overload answers a connection that is one too many. A TLS client would have to
+// shake hands first, which costs what is short.
+func (c *conn) overload() {
+	if !c.secure {
+		c.wire.SetWriteDeadline(time.Now().Add(lingerTime)) //nolint:errcheck,gosec // the write tells.
+		cl := c.front.acquire()
+		cl.c = c
+		cl.answer(503, exchange.ReasonOverload)
+		c.front.release(cl)
+		c.lingerOn()
+	}
+	_ = c.wire.Conn.Close()
+}
+
+// serveConn serves a connection until it closes or becomes a tunnel.
+func (f *Front) serveConn(c *conn) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			f.opts.Logger.Error("panic in the HTTP server, connection closed",
+				zap.Any("cause", cause), zap.ByteString("stack", debug.Stack()))
+			_ = c.Close() // nothing can be saved.
+		}
+	}()
+	if f.tls != nil {
+		secure := tls.Server(c.wire, f.tls)
+		c.stream = secure
+		if err := secure.Handshake(); err != nil {
+			f.opts.Logger.Debug("TLS handshake failed", zap.Stringer("remote", c.remote), zap.Error(err))
+			_ = c.Close() // the handshake's error says it all.
+			return
+		}
+	}
+	if err := f.server.ServeConn(c); err != nil {
+		f.opts.Logger.Debug("connection ended", zap.Stringer("remote", c.remote), zap.Error(err))
+	}
+}
+
+// addrPort gives an address as a value, IPv4 as IPv4 even on an IPv6 socket. It is
+// the zero value for what is no TCP address.
+func addrPort(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := tcp.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}

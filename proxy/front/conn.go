@@ -1,0 +1,227 @@
+package front
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// fasthttp says which phase of a connection begins only by the time-out that it
+// sets. It is configured with these, which nothing else can be mistaken for, and
+// conn puts the listener's present settings in their place. So settings can change
+// under a running server.
+const (
+	markHead time.Duration = (iota + 1) * 20000 * time.Hour
+	markIdle
+	markBody
+)
+
+const (
+	// lingerTime and lingerBytes bound how long a connection is read from after the
+	// last answer, for the client to find that answer before a reset.
+	lingerTime  = 2 * time.Second
+	lingerBytes = 16 << 20
+
+	// A chunked body may spend this many bytes on framing for each byte of content,
+	// and so many besides. What is over it is no upload but a way to keep us busy
+	// (CVE-2023-39326).
+	framingPerByte = 32
+	framingSlack   = 128 << 10
+)
+
+var errFraming = errors.New("chunk framing out of all proportion to the content")
+
+// conn is a client's connection as fasthttp sees it. fasthttp reads requests from
+// it. What fasthttp writes is dropped: answers go out by the exchange's own writer,
+// since fasthttp would change order, spelling and framing of what a server sent.
+type conn struct {
+	// immutable
+	wire    *wire
+	stream  net.Conn // wire, or TLS above it
+	front   *Front
+	remote  netip.AddrPort
+	local   netip.AddrPort
+	secure  bool
+	running *sync.WaitGroup // of the Serve that accepted it
+
+	// atomic
+	closed atomic.Bool
+
+	// the connection's goroutine, or the one that reads its body
+	since   time.Time // when the phase began
+	phase   phase
+	ex      *client // the exchange that ExpectHandler prepared
+	pending error   // came together with bytes; the next Read gives it
+	readErr error   // of the last Read
+	rawBody int64   // bytes of a body, framing included
+	body    *body   // what they amount to
+	line    lineCheck
+	linger  bool // read on for a while before closing
+	cut     cutMode
+}
+
+// cutMode is how a connection closes whose answer is incomplete.
+type cutMode uint8
+
+const (
+	cutNone  cutMode = iota
+	cutClose         // the framing shows that bytes are missing
+	cutReset         // only a reset does
+)
+
+// Read implements net.Conn.
+func (c *conn) Read(p []byte) (int, error) {
+	if err := c.pending; err != nil {
+		c.pending = nil
+		c.readErr = err
+		return 0, err
+	}
+	n, err := c.stream.Read(p)
+	if n > 0 {
+		// Bytes first: a body that they complete is complete, whatever follows.
+		c.pending, err = err, nil
+	}
+	switch c.phase {
+	case phaseBody, phaseRest:
+		c.rawBody += int64(n)
+		if c.body != nil && c.rawBody > framingSlack+framingPerByte*c.body.count.Load() {
+			n, err = 0, errFraming
+		}
+	case phaseFresh, phaseIdle:
+		c.line.look(p[:n], true)
+	case phaseHead:
+		c.line.look(p[:n], false)
+	case phaseHandshake, phaseOpen:
+		return n, err
+	}
+	if err != nil {
+		c.readErr = err
+	}
+	return n, err
+}
+
+// Write implements net.Conn. See conn for why it writes nothing.
+func (c *conn) Write(p []byte) (int, error) { return len(p), nil }
+
+// LocalAddr implements net.Conn.
+func (c *conn) LocalAddr() net.Addr { return c.wire.LocalAddr() }
+
+// RemoteAddr implements net.Conn.
+func (c *conn) RemoteAddr() net.Addr { return c.wire.RemoteAddr() }
+
+// SetReadDeadline takes the beginning of a phase from fasthttp.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	// A mark is thousands of days away from the next one, and a phase shorter.
+	switch after := t.Sub(c.since); {
+	case t.IsZero(), after < markHead:
+	case after < markIdle:
+		p := phaseHead
+		if c.phase <= phaseFresh {
+			p = phaseFresh
+		}
+		c.enter(p, t.Add(-markHead))
+	case after < markBody:
+		c.line.start()
+		c.linger = false
+		c.enter(phaseIdle, t.Add(-markIdle))
+	default:
+		c.rawBody, c.body = 0, nil
+		c.enter(phaseBody, t.Add(-markBody))
+	}
+	return nil
+}
+
+// SetDeadline is called by fasthttp to lift deadlines before a tunnel.
+func (c *conn) SetDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline implements net.Conn; there is nothing to bound.
+func (c *conn) SetWriteDeadline(time.Time) error { return nil }
+
+func (c *conn) enter(p phase, since time.Time) {
+	c.phase, c.since = p, since
+	c.wire.enter(p, since)
+}
+
+// Close ends the connection, once. fasthttp and the Front call it, never two
+// goroutines at a time.
+func (c *conn) Close() error {
+	if c.closed.Swap(true) {
+		return nil
+	}
+	defer c.front.forget(c)
+	switch {
+	case c.cut == cutReset:
+		if tcp, ok := c.wire.Conn.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0) // without it the close is a clean end, which is all that is lost.
+		}
+		return c.wire.Conn.Close()
+	case c.cut == cutClose:
+		return c.wire.Conn.Close()
+	case c.linger:
+		c.lingerOn()
+	}
+	return c.stream.Close()
+}
+
+// lingerOn ends the sending side and reads what the client still sends. To close
+// with unread bytes would reset the connection, and the reset may overtake the
+// answer (RFC 9112, section 9.6).
+func (c *conn) lingerOn() {
+	if secure, ok := c.stream.(*tls.Conn); ok && secure.CloseWrite() != nil {
+		return
+	}
+	half, ok := c.wire.Conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	c.wire.open()
+	if c.wire.Conn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.Copy(io.Discard, io.LimitReader(c.wire.Conn, lingerBytes))
+	}
+}
+
+// kill breaks the connection from another goroutine; its own then closes it.
+func (c *conn) kill() { _ = c.wire.Conn.Close() }
+
+// lineCheck looks for a request line that ends in a bare LF. fasthttp takes it, and
+// the raw header, which would show it, begins behind it.
+type lineCheck struct {
+	open bool // the request line has not been seen to end
+	bare bool
+	last byte
+	used int // bytes of the line, CR included
+}
+
+func (l *lineCheck) start() { *l = lineCheck{open: true} }
+
+// look takes the next bytes of the connection. The first of them are where the
+// request begins, unless it came together with the one before; then a line's end
+// whose preceding byte is unknown passes.
+func (l *lineCheck) look(p []byte, begins bool) {
+	if begins && l.last == 0 {
+		l.last = '\n'
+	}
+	for l.open && len(p) > 0 {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			l.used += len(p)
+			l.last = p[len(p)-1]
+			return
+		}
+		if i > 0 {
+			l.used += i
+			l.last = p[i-1]
+		}
+		l.bare = l.bare || l.last != '\r' && l.last != 0
+		// Empty lines before the request line are skipped (RFC 9112, section 2.2).
+		l.open = l.used <= 1
+		l.used, l.last = 0, '\n'
+		p = p[i+1:]
+	}
+}
