@@ -1,24 +1,25 @@
 package zktest
 
 import (
-	"io"
+	"bytes"
 	"os/exec"
 	"runtime"
+	"sync"
 	"syscall"
 )
 
-// process is a child that does not outlive the test binary.
-type process struct {
-	cmd   *exec.Cmd
-	ended chan struct{}
+// Process is a child that does not outlive the test binary.
+type Process struct {
+	cmd *exec.Cmd
+	// Ended is closed when the child has ended and its output is complete.
+	Ended chan struct{}
 }
 
-// spawn starts a child. The kernel ends it with the thread that started it, so that
+// Spawn starts a child. The kernel ends it with the thread that started it, so that
 // a test binary that is killed leaves none behind; that thread is kept for it.
-func spawn(cmd *exec.Cmd, output io.Writer) (*process, error) {
-	cmd.Stdout, cmd.Stderr = output, output
+func Spawn(cmd *exec.Cmd) (*Process, error) {
 	cmd.SysProcAttr = endWithParent()
-	p := &process{cmd: cmd, ended: make(chan struct{})}
+	p := &Process{cmd: cmd, Ended: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
@@ -27,12 +28,36 @@ func spawn(cmd *exec.Cmd, output io.Writer) (*process, error) {
 		started <- err
 		if err == nil {
 			_ = cmd.Wait() // how it ended shows in its output
-			close(p.ended)
+			close(p.Ended)
 		}
 	}()
 	return p, <-started
 }
 
-func (p *process) signal(s syscall.Signal) {
+// Signal sends a signal.
+func (p *Process) Signal(s syscall.Signal) {
 	_ = p.cmd.Process.Signal(s) // one that is gone needs none
+}
+
+// Tail keeps the end of a program's output.
+type Tail struct {
+	mu   sync.Mutex
+	data []byte
+}
+
+// Write implements io.Writer.
+func (b *Tail) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.data = append(b.data, p...)
+	if len(b.data) > 8192 {
+		b.data = bytes.Clone(b.data[len(b.data)-4096:])
+	}
+	return len(p), nil
+}
+
+func (b *Tail) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return string(b.data)
 }

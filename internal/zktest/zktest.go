@@ -3,7 +3,6 @@
 package zktest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +48,7 @@ type Server struct {
 	java    string
 	dir     string
 	port    int
-	process *process // nil while stopped
+	process *Process // nil while stopped
 }
 
 // Shared is one server for all tests of a test binary: a package variable, whose
@@ -147,13 +146,15 @@ func (s *Server) launch() error {
 	if err := os.WriteFile(file, fmt.Appendf(nil, config, filepath.Join(s.dir, "data"), s.port), 0o600); err != nil {
 		return err
 	}
-	output := &tail{}
-	started, err := spawn(exec.Command(s.java, "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+	output := &Tail{}
+	cmd := exec.Command(s.java, "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
 		"-Dzookeeper.forceSync=no",              // tests need no power cut to be survived
 		"-Dzookeeper.preAllocSize=1024",         // KiB of log file, in place of 64 MiB
 		"-Dznode.container.checkIntervalMs=500", // in place of a minute
 		"-cp", filepath.Join(Jars, "zookeeper.jar"),
-		"org.apache.zookeeper.server.quorum.QuorumPeerMain", file), output)
+		"org.apache.zookeeper.server.quorum.QuorumPeerMain", file)
+	cmd.Stdout, cmd.Stderr = output, output
+	started, err := Spawn(cmd)
 	if err != nil {
 		return err
 	}
@@ -165,7 +166,7 @@ func (s *Server) launch() error {
 			return nil
 		}
 		select {
-		case <-started.ended:
+		case <-started.Ended:
 			return fmt.Errorf("java ended: %s", output)
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
@@ -187,9 +188,9 @@ func (s *Server) end(signal syscall.Signal) {
 	if s.process == nil {
 		return
 	}
-	s.process.signal(syscall.SIGCONT)
-	s.process.signal(signal)
-	<-s.process.ended
+	s.process.Signal(syscall.SIGCONT)
+	s.process.Signal(signal)
+	<-s.process.Ended
 	s.process = nil
 }
 
@@ -203,10 +204,10 @@ func (s *Server) Restart(t testing.TB) {
 }
 
 // Pause stops the server's clock: connections stay, nobody answers.
-func (s *Server) Pause() { s.process.signal(syscall.SIGSTOP) }
+func (s *Server) Pause() { s.process.Signal(syscall.SIGSTOP) }
 
 // Resume ends a Pause.
-func (s *Server) Resume() { s.process.signal(syscall.SIGCONT) }
+func (s *Server) Resume() { s.process.Signal(syscall.SIGCONT) }
 
 // FourLetters sends one of the administrative words, such as "srvr" or "wchp".
 func (s *Server) FourLetters(word string) (string, error) {
@@ -285,26 +286,4 @@ func Remove(t testing.TB, conn *zk.Conn, path string) {
 	if err != nil && !errors.Is(err, zk.ErrNoNode) {
 		t.Fatalf("cannot remove %q: %v", path, err)
 	}
-}
-
-// tail keeps the end of a program's output.
-type tail struct {
-	mu   sync.Mutex
-	data []byte
-}
-
-func (b *tail) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.data = append(b.data, p...)
-	if len(b.data) > 8192 {
-		b.data = bytes.Clone(b.data[len(b.data)-4096:])
-	}
-	return len(p), nil
-}
-
-func (b *tail) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return string(b.data)
 }
