@@ -36,6 +36,9 @@ type Live struct {
 	// Conns is the server's connection pool, set once before the server can be
 	// picked and closed by whoever drops the Live.
 	Conns io.Closer
+	// Group counts the requests in flight on all servers of the upstream, set once
+	// before the server can be picked; nil where nobody asks.
+	Group *atomic.Int64
 }
 
 // Health gives the active checks' verdict.
@@ -109,23 +112,27 @@ func (l *Live) Held() bool { return l.held.Load() }
 // Acquire counts one request in flight. With a limit above 0 it fails, counting
 // nothing, when that many are in flight already.
 func (l *Live) Acquire(limit int) bool {
-	if limit <= 0 {
-		l.inFlight.Add(1)
-		return true
-	}
 	for {
 		n := l.inFlight.Load()
-		if n >= int64(limit) {
+		if limit > 0 && n >= int64(limit) {
 			return false
 		}
 		if l.inFlight.CompareAndSwap(n, n+1) {
+			if l.Group != nil {
+				l.Group.Add(1)
+			}
 			return true
 		}
 	}
 }
 
 // Release ends a request that Acquire counted.
-func (l *Live) Release() { l.inFlight.Add(-1) }
+func (l *Live) Release() {
+	l.inFlight.Add(-1)
+	if l.Group != nil {
+		l.Group.Add(-1)
+	}
+}
 
 // InFlight is the number of requests that the server is working on for us.
 func (l *Live) InFlight() int { return int(l.inFlight.Load()) }
