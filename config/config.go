@@ -31,9 +31,6 @@ import (
 // are reflect.DeepEqual mean the same to every part, down to the bytes of their
 // certificates and secrets; comments and layout of the files do not count. All paths
 // in it are absolute.
-//
-// It has more than 15 fields in sum with its blocks, since it is the table of contents of
-// everything that can be set.
 type Config struct {
 	// Listeners are the addresses that clients connect to. At least one.
 	Listeners []front.Config `yaml:"listeners"`

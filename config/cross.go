@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"drover/backend"
+	"drover/discovery/format"
 	"drover/proxy"
 )
 
@@ -108,8 +110,8 @@ func (l *loader) checkUpstream(u *Upstream, path string) {
 	seen := map[string]int{}
 	for i := range u.Servers {
 		at := indexed(path+".servers", i) + ".address"
-		id, err := u.Servers[i].ID()
-		if err != nil {
+		id, ok := serverID(u.Servers[i].Address)
+		if !ok {
 			continue // said by the block.
 		}
 		if earlier, twice := seen[id.String()]; twice {
@@ -118,6 +120,19 @@ func (l *loader) checkUpstream(u *Upstream, path string) {
 		}
 		seen[id.String()] = i
 	}
+}
+
+// serverID reads the address of one of an upstream's servers as the static source does.
+func serverID(address string) (id backend.ID, ok bool) {
+	decode, err := format.Lookup("plain")
+	if err != nil {
+		return id, false
+	}
+	servers, err := decode("", []byte(address))
+	if err != nil || len(servers) != 1 {
+		return id, false
+	}
+	return servers[0].ID, true
 }
 
 // checkReferences reports routes to listeners and upstreams that do not exist.

@@ -98,7 +98,10 @@ func (d *decoder) value(n *node, v reflect.Value, path string) {
 	case v.Kind() == reflect.Slice && !reflect.PointerTo(v.Type()).Implements(textUnmarshalerType):
 		d.list(n, v, path)
 	default:
-		if err := setScalar(n, v); err != nil {
+		switch err := setScalar(n, v); {
+		case err != nil && strings.HasSuffix(path, ".secret"):
+			d.fault(n, path, "got a value of another kind; want text in quotes") // without the value.
+		case err != nil:
 			d.fault(n, path, "%w", err)
 		}
 	}

@@ -151,6 +151,16 @@ func TestWatchIncludeDirectory(t *testing.T) {
 	changed()
 }
 
+// TestWatchEmptyIncludeDirectory wants the first file in a directory seen.
+func TestWatchEmptyIncludeDirectory(t *testing.T) {
+	dir := t.TempDir()
+	path := write(t, dir, "drover.yaml", "one")
+	must(t, os.Mkdir(filepath.Join(dir, "conf.d"), 0o755)) //nolint:gosec // a test's directory.
+	_, changed := startWatcher(t, path, filepath.Join(dir, "conf.d"))
+	write(t, dir, "conf.d/a.yaml", "a")
+	changed()
+}
+
 // TestWatchComparesContent wants unchanged bytes to be no change, whatever happened to
 // the file.
 func TestWatchComparesContent(t *testing.T) {
