@@ -52,6 +52,7 @@ type client struct {
 func newClient(f *Front) *client {
 	cl := &client{front: f, out: make([]byte, 0, outSize)}
 	cl.trailer = cl.body.fieldsAfter
+	cl.body.forget() // there is none yet.
 	return cl
 }
 

@@ -43,7 +43,7 @@ type Front struct {
 	opts    Options
 	tls     *tls.Config // nil for plain HTTP
 	server  *fasthttp.Server
-	pool    sync.Pool // of *client
+	pool    sync.Pool     // of *client
 	stopped chan struct{} // closed when draining begins
 
 	// atomic
