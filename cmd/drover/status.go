@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"time"
 
 	"drover/backend"
@@ -28,8 +29,8 @@ type zkStatus struct {
 	Connected  bool      `json:"connected"`
 	Since      time.Time `json:"since"`
 	Session    string    `json:"session"`
-	Reconnects int       `json:"reconnects"`
-	Expiries   int       `json:"expiries"`
+	Reconnects uint64    `json:"reconnects"`
+	Expiries   uint64    `json:"expiries"`
 	LastError  string    `json:"last_error,omitempty"`
 }
 
@@ -153,7 +154,7 @@ func (u *upstream) discovery() (discovery.Status, bool) {
 func (z *zkSession) status() *zkStatus {
 	state := z.session.State()
 	return &zkStatus{
-		Connected: state.Connected, Since: state.Since, Session: state.SessionID,
+		Connected: state.Connected, Since: state.Since, Session: fmt.Sprintf("%#x", state.SessionID),
 		Reconnects: state.Reconnects, Expiries: state.Expiries, LastError: state.LastError,
 	}
 }
@@ -167,11 +168,11 @@ func (e *engine) report(s *metrics.Scrape) {
 	s.Gauge(metrics.ConfigLastReloadSuccessful, metrics.Bool(v.refused == nil))
 	s.Gauge(metrics.ConfigLastReloadTime, float64(v.loaded.Unix()))
 	if v.session != nil {
-		state, stats := v.session.session.State(), v.session.session.Stats()
+		state := v.session.session.State()
 		s.Gauge(metrics.ZooKeeperConnected, metrics.Bool(state.Connected))
 		s.Counter(metrics.ZooKeeperReconnects, float64(state.Reconnects))
 		s.Counter(metrics.ZooKeeperExpiries, float64(state.Expiries))
-		s.Counter(metrics.ZooKeeperCorrections, float64(stats.Corrections))
+		s.Counter(metrics.ZooKeeperCorrections, float64(state.Corrections))
 	}
 	for _, u := range v.upstreams {
 		u.report(s)

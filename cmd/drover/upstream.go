@@ -164,7 +164,7 @@ func (e *engine) planProxied(p *upstreamPlan) error {
 		o.Key = key
 	}
 	if p.cfg.Sticky != nil {
-		sticky, err := proxy.NewSticky(*p.cfg.Sticky, p.cfg.Name)
+		sticky, err := proxy.NewSticky(p.cfg.Sticky, p.cfg.Name)
 		if err != nil {
 			return err
 		}
