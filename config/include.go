@@ -55,6 +55,7 @@ func (l *loader) include(path string) {
 func (l *loader) listIncluded(entry string) ([]string, error) {
 	info, err := os.Stat(entry)
 	if err != nil {
+		l.note(entry, nil)
 		return nil, fmt.Errorf("cannot include: %w", err)
 	}
 	if !info.IsDir() {

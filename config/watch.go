@@ -26,7 +26,7 @@ type Watcher struct {
 	debounce time.Duration // quiet time that ends a series of events
 	patience time.Duration // longest series that is waited for
 	poll     time.Duration // a look without any event, for what events miss
-	kick     chan struct{} // SetFiles has changed what is to be watched
+	kick     chan struct{} // what is to be watched has changed
 
 	mu    sync.Mutex
 	files []string                     // absolute, under mu
@@ -47,11 +47,19 @@ func NewWatcher(logger *zap.Logger) *Watcher {
 
 // Note tells the content with which a file or include directory was read, nil for one
 // that could not be; it is made for Options.OnRead. What is found later is compared
-// with it.
+// with it. The file is watched from then on, so that a load that failed is tried again
+// when any of its files changes.
 func (w *Watcher) Note(path string, content []byte) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.sums[path] = contentSum(content)
+	added := !slices.Contains(w.files, path)
+	if added {
+		w.files = append(w.files, path)
+	}
+	w.mu.Unlock()
+	if added {
+		w.wake()
+	}
 }
 
 // SetFiles sets what is watched: files, and include directories, of which the list
@@ -71,6 +79,11 @@ func (w *Watcher) SetFiles(paths []string) {
 		}
 	}
 	w.mu.Unlock()
+	w.wake()
+}
+
+// wake makes Run look, and renew its watches, at once.
+func (w *Watcher) wake() {
 	select {
 	case w.kick <- struct{}{}:
 	default:

@@ -215,6 +215,35 @@ func TestLoadNotes(t *testing.T) {
 	}
 }
 
+// TestFailedLoadIsWatched wants the files of a load that failed watched too: the one
+// that is at fault may be the new one.
+func TestFailedLoadIsWatched(t *testing.T) {
+	dir := t.TempDir()
+	path := write(t, dir, "drover.yaml", minimal)
+	w, changed := startWatcher(t, path)
+	load := func() error {
+		cfg, err := Load(Options{Path: path, OnRead: w.Note})
+		if err == nil {
+			w.SetFiles(cfg.Files())
+		}
+		return err
+	}
+	must(t, load())
+	write(t, dir, "drover.yaml", minimal+"include: [ more/a.yaml ]\n")
+	changed()
+	if err := load(); err == nil {
+		t.Fatal("got no error for a missing include")
+	}
+	write(t, dir, "more/a.yaml", "routs: []\n")
+	changed()
+	if err := load(); err == nil {
+		t.Fatal("got no error for a broken include")
+	}
+	write(t, dir, "more/a.yaml", "routes: []\n")
+	changed()
+	must(t, load())
+}
+
 // TestWatchTiming tells when the watcher looks.
 func TestWatchTiming(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
