@@ -40,7 +40,7 @@ func (r *Redirect) Location(v Vars) (string, bool) {
 			location = appendAddress(location, p.literal, true)
 			continue
 		}
-		value = p.expand(value[:0], &v)
+		value = p.expand(value[:0], v)
 		switch p.name {
 		case "host":
 			if !isHostName(value) {

@@ -129,6 +129,7 @@ type headerBuilder struct {
 	length   bool
 	chunked  bool
 	trailers bool // "TE: trailers" was there
+	chain    bool // so was X-Forwarded-For
 }
 
 func (b *headerBuilder) append(name, value []byte) {
@@ -159,7 +160,9 @@ func (b *headerBuilder) request(f *exchange.Field) {
 		}
 	case fieldTE:
 		b.trailers = b.trailers || hasTrailers(f.Value)
-	case fieldConnection, fieldUpgrade, fieldRequestHop, fieldForwarding, fieldForwarded, fieldForwardedFor, fieldDisguised:
+	case fieldForwardedFor:
+		b.chain = true
+	case fieldConnection, fieldUpgrade, fieldRequestHop, fieldForwarding, fieldForwarded, fieldDisguised:
 	case fieldOther, fieldProxyAuthenticate:
 		if !b.filters || connectionProof(f.Name) || !b.named.has(f.Name) {
 			b.append(f.Name, f.Value)
@@ -199,19 +202,7 @@ func (b *headerBuilder) addConnection() {
 
 // addForwarded says whom the request is from.
 func (b *headerBuilder) addForwarded(ex *exchange.Exchange) {
-	b.append(nameForwardedFor, b.scratch(func(dst []byte) []byte {
-		from := len(dst)
-		for i := range b.req.Header {
-			f := &b.req.Header[i]
-			if fieldKindOf(f.Name) == fieldForwardedFor {
-				dst = appendListElement(dst, from, f.Value)
-			}
-		}
-		if len(dst) > from {
-			dst = append(dst, ", "...)
-		}
-		return appendClientIP(dst, ex)
-	}))
+	b.append(nameForwardedFor, b.scratch(func(dst []byte) []byte { return b.appendChain(dst, ex) }))
 	proto := valueHTTP
 	if ex.Secure {
 		proto = valueHTTPS
@@ -223,6 +214,20 @@ func (b *headerBuilder) addForwarded(ex *exchange.Exchange) {
 	if b.opts.Forwarded {
 		b.append(nameForwarded, b.scratch(func(dst []byte) []byte { return appendForwarded(dst, ex) }))
 	}
+}
+
+// appendChain appends the value of X-Forwarded-For.
+func (b *headerBuilder) appendChain(dst []byte, ex *exchange.Exchange) []byte {
+	from := len(dst)
+	for i := range b.req.Header {
+		if f := &b.req.Header[i]; b.chain && fieldKindOf(f.Name) == fieldForwardedFor {
+			dst = appendListElement(dst, from, f.Value)
+		}
+	}
+	if len(dst) > from {
+		dst = append(dst, ", "...)
+	}
+	return appendClientIP(dst, ex)
 }
 
 // scratch gives what fill appends, in the caller's memory where there is some.

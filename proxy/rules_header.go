@@ -57,15 +57,15 @@ func (r *HeaderRules) Apply(h *exchange.Header, v Vars) {
 		h.Del(name)
 	}
 	for i := range r.set {
-		r.set[i].setIn(h, &v)
+		r.set[i].setIn(h, v)
 	}
 	for i := range r.add {
 		rule := &r.add[i]
-		*h = append(*h, exchange.Field{Name: rule.name, Value: rule.valueFor(&v)})
+		*h = append(*h, exchange.Field{Name: rule.name, Value: rule.valueFor(v)})
 	}
 }
 
-func (r *headerRule) setIn(h *exchange.Header, v *Vars) {
+func (r *headerRule) setIn(h *exchange.Header, v Vars) {
 	field := exchange.Field{Name: r.name, Value: r.valueFor(v)}
 	first := slices.IndexFunc(*h, func(f exchange.Field) bool { return exchange.EqualFold(f.Name, r.text) })
 	if first < 0 {
@@ -78,7 +78,7 @@ func (r *headerRule) setIn(h *exchange.Header, v *Vars) {
 	*h = (*h)[:first+1+len(rest)]
 }
 
-func (r *headerRule) valueFor(v *Vars) []byte {
+func (r *headerRule) valueFor(v Vars) []byte {
 	if r.from == nil {
 		return r.value
 	}

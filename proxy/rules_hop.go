@@ -52,8 +52,16 @@ const forwardedPrefix = "x-forwarded-"
 // longer ones begin with forwardedPrefix or are fieldOther.
 const maxKnownName = 24
 
+// knownFirst has the bit of each letter, counted from "a", that a name in fieldKinds
+// begins with. Most fields of most messages begin with others.
+const knownFirst = 1<<('c'-'a') | 1<<('e'-'a') | 1<<('f'-'a') | 1<<('h'-'a') | 1<<('k'-'a') |
+	1<<('p'-'a') | 1<<('t'-'a') | 1<<('u'-'a') | 1<<('x'-'a')
+
 // fieldKindOf looks a name up. It does not allocate.
 func fieldKindOf(name []byte) fieldKind {
+	if len(name) == 0 || knownFirst>>((name[0]|0x20)-'a')&1 == 0 {
+		return fieldOther
+	}
 	var buf [maxKnownName]byte
 	known := buf[:min(len(name), len(buf))]
 	disguised := false

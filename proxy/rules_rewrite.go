@@ -53,10 +53,14 @@ func (r *Route) RewriteTarget(dst, target []byte) []byte {
 	if plain, disguised := dotSegments(path); plain || disguised {
 		path = appendReading(nil, path, dotsResolved)
 	}
-	if rest, ok := r.rewrite.stripped(path); ok {
-		path = append([]byte{'/'}, bytes.TrimLeft(rest, "/")...)
+	rest, stripped := r.rewrite.stripped(path)
+	if stripped {
+		path = rest
 	}
 	if r.rewrite.regexp != nil {
+		if stripped {
+			path = append([]byte{'/'}, bytes.TrimLeft(path, "/")...)
+		}
 		path = r.rewrite.regexp.ReplaceAll(path, r.rewrite.replacement)
 	}
 	dst = append(dst, '/')

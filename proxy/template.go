@@ -39,16 +39,16 @@ type Vars struct {
 //	{upstream}    the upstream's name
 //
 // {{ and }} stand for the braces themselves.
-var templateVariables = map[string]func(dst []byte, v *Vars) []byte{
-	"host":       func(dst []byte, v *Vars) []byte { return append(dst, hostOnly(v.Exchange.Request.Host)...) },
+var templateVariables = map[string]func(dst []byte, v Vars) []byte{
+	"host":       func(dst []byte, v Vars) []byte { return append(dst, hostOnly(v.Exchange.Request.Host)...) },
 	"path":       appendPathVariable,
 	"query":      appendQueryVariable,
-	"method":     func(dst []byte, v *Vars) []byte { return append(dst, v.Exchange.Request.Method...) },
-	"scheme":     func(dst []byte, v *Vars) []byte { return append(dst, schemeOf(v.Exchange)...) },
-	"client_ip":  func(dst []byte, v *Vars) []byte { return appendClientIP(dst, v.Exchange) },
+	"method":     func(dst []byte, v Vars) []byte { return append(dst, v.Exchange.Request.Method...) },
+	"scheme":     func(dst []byte, v Vars) []byte { return append(dst, schemeOf(v.Exchange)...) },
+	"client_ip":  func(dst []byte, v Vars) []byte { return appendClientIP(dst, v.Exchange) },
 	"request_id": appendRequestID,
-	"route":      func(dst []byte, v *Vars) []byte { return append(dst, v.Route...) },
-	"upstream":   func(dst []byte, v *Vars) []byte { return append(dst, v.Upstream...) },
+	"route":      func(dst []byte, v Vars) []byte { return append(dst, v.Route...) },
+	"upstream":   func(dst []byte, v Vars) []byte { return append(dst, v.Upstream...) },
 }
 
 // template is a value with variables in it. The zero value is the empty text.
@@ -60,7 +60,7 @@ type template struct {
 type templatePart struct {
 	literal string
 	name    string
-	expand  func(dst []byte, v *Vars) []byte
+	expand  func(dst []byte, v Vars) []byte
 }
 
 // parseTemplate reads a template. Its errors say where, counted in bytes from 1.
@@ -122,7 +122,7 @@ func (t *template) constant() (text string, ok bool) {
 // appendField appends the template's text as a field value. Control characters in
 // what a variable stands for are left out, so that no client can end a field and
 // begin another (RFC 9110, section 5.5).
-func (t *template) appendField(dst []byte, v *Vars) []byte {
+func (t *template) appendField(dst []byte, v Vars) []byte {
 	for i := range t.parts {
 		p := &t.parts[i]
 		if p.expand == nil {
@@ -143,12 +143,12 @@ func dropControls(text []byte) []byte {
 
 func isControl(c byte) bool { return c < 0x20 || c == 0x7f }
 
-func appendPathVariable(dst []byte, v *Vars) []byte {
+func appendPathVariable(dst []byte, v Vars) []byte {
 	path, _ := splitTarget(v.Exchange.Request.Target)
 	return append(dst, path...)
 }
 
-func appendQueryVariable(dst []byte, v *Vars) []byte {
+func appendQueryVariable(dst []byte, v Vars) []byte {
 	_, query := splitTarget(v.Exchange.Request.Target)
 	return append(dst, query...)
 }
@@ -171,7 +171,7 @@ func appendClientIP(dst []byte, ex *exchange.Exchange) []byte {
 
 // appendRequestID makes the identifier from what tells this request from all others:
 // both ends of its connection and the moment of its arrival.
-func appendRequestID(dst []byte, v *Vars) []byte {
+func appendRequestID(dst []byte, v Vars) []byte {
 	if v.RequestID != "" {
 		return append(dst, v.RequestID...)
 	}

@@ -16,7 +16,7 @@ func expanded(t *testing.T, text string, v Vars) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(parsed.appendField(nil, &v))
+	return string(parsed.appendField(nil, v))
 }
 
 func TestTemplateVariables(t *testing.T) {
@@ -118,7 +118,7 @@ func FuzzTemplate(f *testing.F) {
 			return
 		}
 		v := Vars{Exchange: requestFor("GET", host, target), Route: target, Upstream: host}
-		got := parsed.appendField([]byte("before"), &v)
+		got := parsed.appendField([]byte("before"), v)
 		rest, ok := bytes.CutPrefix(got, []byte("before"))
 		if !ok {
 			t.Fatalf("got %q, want it appended", got)
