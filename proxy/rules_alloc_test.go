@@ -60,3 +60,17 @@ func BenchmarkOutgoingHeader(b *testing.B) {
 		list = OutgoingHeader(list[:0], ex, HeaderOptions{Scratch: &scratch})
 	}
 }
+
+func TestKeysAndCookiesDoNotAllocate(t *testing.T) {
+	s := mustSticky(t, "users", nil)
+	ex := requestFor("GET", "A.test:80", "/p?q=%41+b", "X-User: 7", "Cookie: a=1; "+cookieFor(s, stickyID))
+	for _, spec := range []string{"header:X-User", "cookie:a", "query:q", "path", "host", "client", "header:None", "host+path+query:q+client+cookie:a"} {
+		k := mustKey(t, spec)
+		noAllocations(t, spec, func() { k.Hash(ex) })
+	}
+	noAllocations(t, "Sticky.Read", func() {
+		if _, ok := s.Read(ex); !ok {
+			t.Error("got no server")
+		}
+	})
+}
