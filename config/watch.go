@@ -191,30 +191,43 @@ func contentSum(content []byte) [sha256.Size]byte {
 	return sha256.Sum256(content)
 }
 
-// watch makes the set of watched directories that of the files.
+// watch makes the set of watched directories that of the files. Directories that come
+// or go meanwhile would be missed for good, so it is done again until two rounds find
+// the same; a tree that changes faster than that makes events that lead here again.
 func (w *Watcher) watch(notify *fsnotify.Watcher, files []string) {
-	wanted := map[string]bool{}
-	for _, path := range files {
-		for _, dir := range watchable(path) {
-			wanted[dir] = true
+	const rounds = 10
+	var before []string
+	for range rounds {
+		var wanted []string
+		for _, path := range files {
+			wanted = append(wanted, watchable(path)...)
+		}
+		slices.Sort(wanted)
+		wanted = slices.Compact(wanted)
+		if before != nil && slices.Equal(wanted, before) {
+			break
+		}
+		before = wanted
+		for _, dir := range wanted {
+			if err := notify.Add(dir); errors.Is(err, os.ErrNotExist) {
+				before = nil // it went between the two: look where to watch instead.
+			} else if err != nil {
+				w.logger.Debug("cannot watch directory; looking at it now and then", zap.String("directory", dir), zap.Error(err))
+			}
 		}
 	}
 	for _, dir := range notify.WatchList() {
-		if !wanted[dir] {
+		if before != nil && !slices.Contains(before, dir) {
 			// It may be gone already, and its watch with it.
 			_ = notify.Remove(dir)
-		}
-	}
-	for dir := range wanted {
-		if err := notify.Add(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-			w.logger.Debug("cannot watch directory; looking at it now and then", zap.String("directory", dir), zap.Error(err))
 		}
 	}
 }
 
 // watchable gives the directories in which a change of names can give a path other
 // content: its own, that of every symbolic link on the way, and the nearest one that
-// exists where part of the path is missing.
+// exists where part of the path is missing. A directory further up that is renamed is
+// left to the poll: watching them all would wake the watcher for every file in /tmp.
 func watchable(path string) []string {
 	const maxLinks = 40 // as the kernel has it
 	var dirs []string
