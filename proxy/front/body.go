@@ -36,6 +36,7 @@ type body struct {
 	// atomic
 	count atomic.Int64 // bytes that fasthttp gave
 	ended atomic.Bool  // the end was seen
+	bad   atomic.Bool  // it broke: where the next request begins is unknown
 
 	// the reader's goroutine
 	small    []byte // the memory of a small body
@@ -67,6 +68,7 @@ func (b *body) forget() {
 	b.c, b.header, b.source, b.buffered = nil, nil, nil, nil
 	b.length = exchange.NoBody
 	b.ended.Store(true)
+	b.bad.Store(false)
 }
 
 // prefetch reads a small body as a whole.
@@ -115,6 +117,9 @@ func (b *body) Read(p []byte) (int, error) {
 		err = b.broken(err)
 	}
 	b.err = err
+	if err != nil && err != io.EOF { //nolint:errorlint // see above.
+		b.bad.Store(true)
+	}
 	if n > 0 && err == io.EOF { //nolint:errorlint // see above.
 		return n, nil // the next Read tells.
 	}
@@ -173,6 +178,11 @@ func (b *body) left() int64 {
 		return b.length - b.count.Load()
 	}
 }
+
+// hopeless reports whether the connection cannot carry another request: the body
+// broke, or too much of it is left. A chunked body that is not at its end may be
+// short; reading on will tell.
+func (b *body) hopeless() bool { return b.bad.Load() || b.left() > unreadBody }
 
 // fieldsAfter implements exchange.Request.Trailer.
 func (b *body) fieldsAfter() exchange.Header { return b.trailer }

@@ -142,8 +142,9 @@ func (cl *client) Inform(r *exchange.Response) error {
 	return cl.Flush()
 }
 
-// Start implements exchange.Client. The head waits for the first body bytes, Flush
-// or the end.
+// Start implements exchange.Client. The head of a body of known length waits for its
+// first bytes, so that both go out at once. One of unknown length may be an event
+// stream, whose head must not wait for the first event.
 func (cl *client) Start(r *exchange.Response) error {
 	switch {
 	case cl.started:
@@ -161,14 +162,16 @@ func (cl *client) Start(r *exchange.Response) error {
 		cl.closing = true
 	}
 	cl.out = cl.appendHead(cl.out, r)
+	if cl.framing == framingChunked || cl.framing == framingEnd {
+		return cl.Flush()
+	}
 	return nil
 }
 
 // mustClose decides whether the connection ends with this answer.
 func (cl *client) mustClose() bool {
-	left := cl.body.left()
-	return cl.closing || cl.resp.CloseClient || cl.framing == framingEnd || cl.tun != nil ||
-		left > unreadBody || cl.front.draining() || cl.c.wire.wasAborted() ||
+	return cl.closing || cl.body.hopeless() || cl.resp.CloseClient || cl.framing == framingEnd || cl.tun != nil ||
+		cl.front.draining() || cl.c.wire.wasAborted() ||
 		cl.ctx == nil || cl.ctx.Request.Header.ConnectionClose()
 }
 

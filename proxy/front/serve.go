@@ -164,11 +164,10 @@ func logRequest(cl *client) []zap.Field {
 // request.
 func (f *Front) settle(cl *client) {
 	c := cl.c
-	left := cl.body.left()
-	if left > unreadBody || c.wire.wasAborted() {
+	if cl.body.hopeless() || c.wire.wasAborted() {
 		cl.closing = true
 	}
-	if left != 0 {
+	if cl.body.left() != 0 {
 		c.linger = true
 		c.enter(phaseRest, time.Now())
 	}
