@@ -128,7 +128,7 @@ func TestRouterAgainstSlowTwin(t *testing.T) {
 	segment := func() string { return pick("a", "b", "ab", "c", "x") }
 	hosts := []string{"", "", "a.test", "b.test", "*.test", "*.a.test", "*.b.a.test", "x.a.test"}
 	found, none := 0, 0
-	for round := range 300 {
+	for round := range 150 {
 		var routes []RouteConfig
 		for i := range 1 + random.IntN(12) {
 			routes = append(routes, routeTo(fmt.Sprintf("r%d", i), func(c *RouteConfig) {
