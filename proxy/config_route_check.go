@@ -256,14 +256,22 @@ func checkFieldName(name string) error {
 	if !isToken(name) {
 		return fmt.Errorf("got %q; want the name of a header field: letters, digits and !#$%%&'*+-.^_`|~", name)
 	}
-	switch kind := fieldKindOf([]byte(name)); kind {
-	case fieldHost:
+	kind := fieldKindOf([]byte(name))
+	switch {
+	case kind == fieldHost:
 		return fmt.Errorf("got %q; want it in host_header", name)
-	case fieldConnection, fieldContentLength, fieldTE, fieldTrailer, fieldTransferEncoding, fieldUpgrade:
+	case strings.EqualFold(name, "Expect"):
+		return fmt.Errorf("got %q; want no such field: drover answers it itself", name)
+	case slices.Contains(droverFields, kind):
 		return fmt.Errorf("got %q; want a field that is not drover's own to write: it frames the message or belongs to one connection", name)
 	default:
 		return nil
 	}
+}
+
+// droverFields are the kinds of fields that no route may change.
+var droverFields = []fieldKind{
+	fieldConnection, fieldContentLength, fieldTE, fieldTrailer, fieldTransferEncoding, fieldUpgrade,
 }
 
 // checkFieldValue wants what can stand in one field (RFC 9110, section 5.5).

@@ -125,6 +125,7 @@ func TestRouteConfigFaults(t *testing.T) {
 		{func(c *RouteConfig) { c.RequestHeaders.Set = []HeaderValue{{"X A", "a"}} }, `request_headers.set[0].name: got "X A"`},
 		{func(c *RouteConfig) { c.RequestHeaders.Set = []HeaderValue{{"", "a"}} }, `request_headers.set[0].name: got ""`},
 		{func(c *RouteConfig) { c.RequestHeaders.Set = []HeaderValue{{"host", "a"}} }, `request_headers.set[0].name: got "host"; want it in host_header`},
+		{func(c *RouteConfig) { c.RequestHeaders.Add = []HeaderValue{{"expect", "100-continue"}} }, `request_headers.add[0].name: got "expect"; want no such field`},
 		{func(c *RouteConfig) { c.RequestHeaders.Remove = []string{"content-length"} }, `request_headers.remove[0]: got "content-length"; want a field that is not drover's own`},
 		{func(c *RouteConfig) { c.ResponseHeaders.Add = []HeaderValue{{"Connection", "x"}} }, `response_headers.add[0].name: got "Connection"`},
 		{func(c *RouteConfig) { c.ResponseHeaders.Set = []HeaderValue{{"X", "{hst}"}} }, `response_headers.set[0].value: got the unknown variable {hst} at byte 1 of "{hst}"; want one of {client_ip}, {host}, {method}`},
