@@ -8,13 +8,14 @@ import (
 )
 
 // peakEWMA lets each server's share follow its latency and load. Of two servers drawn
-// by weight it picks with a probability that falls with the cost, which is the
-// peak-sensitive latency average (Finagle's Peak EWMA) times the requests in flight
-// for the weight.
+// by weight it picks with a probability that falls with the peak-sensitive latency
+// average (Finagle's Peak EWMA) and with the requests in flight for the weight.
 //
 // Picking always the cheaper one, as is common, gives a server that is a little slower
-// than all others next to nothing. With the probability c^-p over the sum of both, for
-// p = log2(3), one that is twice as slow as its peers gets half their share.
+// than all others next to nothing. Here the chance of each is in inverse proportion to
+// latency^p * load^2, for p = log2(3): one that is twice as slow as its peers gets half
+// their share. Load counts more, since a server that has stopped answering shows in
+// the requests in flight long before it shows in any latency.
 //
 // One pick in ten is not compared at all, so that no server gets less than a tenth of
 // its fair share, and each is measured now and then. That does not hold for one with
@@ -73,9 +74,10 @@ func chance(first, second *candidate) float64 {
 	case two == 0:
 		two = one
 	}
-	ratio := float64(one) * float64(first.member.InFlight()+1) * second.weight /
-		(float64(two) * float64(second.member.InFlight()+1) * first.weight)
-	return 1 / (1 + math.Pow(ratio, steepness))
+	latency := float64(one) / float64(two)
+	load := float64(first.member.InFlight()+1) * second.weight /
+		(float64(second.member.InFlight()+1) * first.weight)
+	return 1 / (1 + math.Pow(latency, steepness)*load*load)
 }
 
 // stuck reports whether a server has more than its fair share in flight.
