@@ -15,7 +15,7 @@ import (
 const (
 	firstRetrySpread = 100 * time.Millisecond // so that the clients of a dead member do not come as one
 	backoffStep      = 250 * time.Millisecond
-	maxBackoff       = 5 * time.Second
+	maxBackoff       = 3 * time.Second
 	stableAfter      = 5 * time.Second // a connection that lived as long begins a new count
 )
 

@@ -27,7 +27,7 @@ func (s *Session) onEvent(event zk.Event) {
 		return
 	}
 	// An expired session also reports each watch that it had. Nothing is done about
-	// those: onPhase has forgotten all of them at once.
+	// those: up forgets all of them at once.
 	if kinds := firedBy[event.Type]; kinds != nil {
 		s.counts.events.Add(1)
 		s.watches.fire(event.Path, s.relative(event.Path), kinds)
@@ -44,8 +44,7 @@ func (s *Session) onPhase(phase zk.State) {
 		s.greets++
 	case zk.StateExpired:
 		s.state.Expiries++
-		s.seenID = 0
-		s.watches.reset()
+		s.seenID = 0 // which makes up forget the watches
 		s.logger.Warn("zookeeper session expired", zap.Uint64("expiries", s.state.Expiries))
 	}
 	if phase == zk.StateDisconnected && s.socket != nil {

@@ -3,6 +3,7 @@ package zookeeper
 import (
 	"encoding/binary"
 	"io"
+	"maps"
 	"net"
 	"sync"
 	"testing"
@@ -170,7 +171,11 @@ func (f *fake) answer(packet []byte) {
 		f.send(header(xid, f.m.zxid, wireSystemError))
 		return
 	}
+	armed := maps.Clone(f.m.watches)
 	answer := f.m.answer(read{op: kind, path: p})
+	if !watch {
+		f.m.watches = armed
+	}
 	if answer.outcome == missing {
 		f.send(header(xid, f.m.zxid, wireNoNode))
 		return

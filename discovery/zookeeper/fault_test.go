@@ -200,7 +200,13 @@ func TestLostWatches(t *testing.T) {
 	f.until(t, "10.0.0.1:80=5 10.0.0.2:80=1")
 	eventually(t, "corrections", func() bool { return s.State().Corrections >= 1 })
 	server.change(func(m *model) { m.set("/a/x", nerve("10.0.0.1", 80, 6)) })
-	f.until(t, "10.0.0.1:80=6 10.0.0.2:80=1") // the watches are armed anew
+	f.until(t, "10.0.0.1:80=6 10.0.0.2:80=1")
+	corrections := s.State().Corrections
+	server.change(func(m *model) { m.set("/a/x", nerve("10.0.0.1", 80, 7)); m.remove("/a/y") })
+	f.until(t, "10.0.0.1:80=7")
+	if got := s.State().Corrections; got != corrections {
+		t.Errorf("%d more corrections: the watches were not armed anew", got-corrections)
+	}
 	if got := s.State(); got.Expiries != 0 || got.Reconnects != 1 {
 		t.Fatalf("state %+v", got)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -201,6 +202,12 @@ func TestDigest(t *testing.T) {
 	link.Break() // and again after a reconnect
 	set(t, writer, "/digest/n0", nerve("10.0.0.0", 80, 2))
 	somebody.wantNext(t, "10.0.0.0:80=2 10.0.0.1:80=1")
+	s.mu.Lock()
+	kept := reflect.ValueOf(s.conn).Elem().FieldByName("creds").Len()
+	s.mu.Unlock()
+	if kept != 1 {
+		t.Errorf("the library keeps %d credentials; want 1, however often it connects", kept)
+	}
 
 	// A directory that may not be read is not known to be empty.
 	if _, err := writer.SetACL("/digest", zk.DigestACL(zk.PermAll, "drover", "secret"), -1); err != nil {
