@@ -24,7 +24,7 @@ type peakEWMA struct{}
 
 type ewmaPicker struct {
 	sampler
-	sum float64 // of weights
+	mean float64 // weight
 }
 
 // floor is the share of picks that ignore cost.
@@ -36,7 +36,7 @@ var steepness = math.Log2(3)
 func (peakEWMA) build(set []candidate) picker {
 	p := &ewmaPicker{sampler: newSampler(set)}
 	for _, c := range set {
-		p.sum += c.weight
+		p.mean += c.weight / float64(len(set))
 	}
 	return p
 }
@@ -55,7 +55,7 @@ func (p *ewmaPicker) pick(_ uint64, tried *backend.Tried) *backend.Member {
 	case rand.Float64() < floor && !p.stuck(first):
 		return first.member
 	}
-	if rand.Float64() < chance(first, second) {
+	if rand.Float64() < p.chance(first, second) {
 		return first.member
 	}
 	return second.member
@@ -64,7 +64,7 @@ func (p *ewmaPicker) pick(_ uint64, tried *backend.Tried) *backend.Member {
 // chance is how likely the first of two is picked. A server without a measurement
 // counts as quick as the other: it is tried, and its requests in flight keep it from
 // being flooded.
-func chance(first, second *candidate) float64 {
+func (p *ewmaPicker) chance(first, second *candidate) float64 {
 	one, two := first.member.Latency().Last(), second.member.Latency().Last()
 	switch {
 	case one == 0 && two == 0:
@@ -75,9 +75,14 @@ func chance(first, second *candidate) float64 {
 		two = one
 	}
 	latency := float64(one) / float64(two)
-	load := float64(first.member.InFlight()+1) * second.weight /
-		(float64(second.member.InFlight()+1) * first.weight)
+	load := p.load(first) / p.load(second)
 	return 1 / (1 + math.Pow(latency, steepness)*load*load)
+}
+
+// load is one for an idle server: weights are in the draw already, and count here only
+// for what is in flight.
+func (p *ewmaPicker) load(c *candidate) float64 {
+	return 1 + float64(c.member.InFlight())*p.mean/c.weight
 }
 
 // stuck reports whether a server has more than its fair share in flight.
@@ -86,5 +91,5 @@ func (p *ewmaPicker) stuck(c *candidate) bool {
 	if group := c.member.Group; group != nil {
 		total = float64(group.Load())
 	}
-	return float64(c.member.InFlight()) > total*c.weight/p.sum+1
+	return float64(c.member.InFlight()) > total*c.weight/(p.mean*float64(len(p.set)))+1
 }
