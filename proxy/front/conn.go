@@ -61,6 +61,7 @@ type conn struct {
 	readErr error   // of the last Read
 	rawBody int64   // bytes of a body, framing included
 	body    *body   // what they amount to
+	heard   bool    // a byte of a request came
 	line    lineCheck
 	linger  bool // read on for a while before closing
 	cut     cutMode
@@ -94,6 +95,7 @@ func (c *conn) Read(p []byte) (int, error) {
 			n, err = 0, errFraming
 		}
 	case phaseFresh, phaseIdle:
+		c.heard = c.heard || n > 0
 		c.line.look(p[:n], true)
 	case phaseHead:
 		c.line.look(p[:n], false)
@@ -218,9 +220,10 @@ func (l *lineCheck) look(p []byte, begins bool) {
 			l.used += i
 			l.last = p[i-1]
 		}
-		l.bare = l.bare || l.last != '\r' && l.last != 0
+		known := l.last != 0
+		l.bare = l.bare || known && l.last != '\r'
 		// Empty lines before the request line are skipped (RFC 9112, section 2.2).
-		l.open = l.used <= 1
+		l.open = known && l.used <= 1
 		l.used, l.last = 0, '\n'
 		p = p[i+1:]
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"drover/exchange"
@@ -115,5 +116,34 @@ func TestCurl(t *testing.T) {
 	f("large, chunked", curl(t, "-H", "Transfer-Encoding: chunked", "-T", file, url), large)
 	if out := curl(t, "-I", url); !strings.HasPrefix(out, "HTTP/1.1 200 OK\r\n") {
 		t.Errorf("HEAD gave %q", out)
+	}
+}
+
+// requestUntil sends one request after the other, as a client that honours
+// Connection: close, until stop closes or one fails. It never repeats a request.
+func requestUntil(stop <-chan struct{}, addr string, keep bool, answered *atomic.Int64) error {
+	transport := &http.Transport{DisableKeepAlives: !keep}
+	defer transport.CloseIdleConnections()
+	for {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		// A POST with a body that cannot be had again is sent once only.
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://"+addr, io.LimitReader(strings.NewReader("x"), 1))
+		if err != nil {
+			return err
+		}
+		resp, err := transport.RoundTrip(req)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		if err != nil {
+			return err
+		}
+		answered.Add(1)
 	}
 }

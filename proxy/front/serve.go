@@ -200,7 +200,7 @@ func (c *conn) whyUnreadable(err error) refusal {
 	case errors.As(err, &small):
 		return headTooLarge
 	case isTimeout(c.readErr):
-		if c.phase == phaseFresh && !c.wire.touched.Load() {
+		if !c.heard {
 			return clientLost // it never sent a thing.
 		}
 		return clientTimeout
