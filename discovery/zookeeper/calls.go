@@ -26,7 +26,7 @@ func (s *Session) call(ctx context.Context, do func(*zk.Conn) error) error {
 		return ctx.Err()
 	}
 	s.mu.Lock()
-	conn, greets, usable := s.conn, s.greets, s.phase == zk.StateHasSession
+	conn, greets, usable := s.lib.conn, s.lib.greets, s.lib.phase == zk.StateHasSession
 	if conn == nil || !usable {
 		s.mu.Unlock()
 		<-s.slots
@@ -51,7 +51,7 @@ func (s *Session) call(ctx context.Context, do func(*zk.Conn) error) error {
 	}
 	s.counts.timeouts.Add(1)
 	s.mu.Lock()
-	same := s.greets == greets
+	same := s.lib.greets == greets
 	s.mu.Unlock()
 	err := fmt.Errorf("%w within %v", errNoAnswer, s.cfg.SessionTimeout)
 	if same {

@@ -117,7 +117,7 @@ func (d *disk) replace(data []byte) (err error) {
 	}
 	dir, openErr := os.Open(d.dir)
 	if openErr != nil {
-		return nil //nolint:nilerr // the snapshot is in place; a crash now may bring back the old one.
+		return nil // the snapshot is in place; a crash now may bring back the old one
 	}
 	_ = dir.Sync() // not every file system can
 	_ = dir.Close()

@@ -38,17 +38,17 @@ func (s *Session) onEvent(event zk.Event) {
 // takes a moment more, see follow.
 func (s *Session) onPhase(phase zk.State) {
 	s.mu.Lock()
-	s.phase = phase
+	s.lib.phase = phase
 	switch phase {
 	case zk.StateHasSession:
-		s.greets++
+		s.lib.greets++
 	case zk.StateExpired:
 		s.state.Expiries++
-		s.seenID = 0 // which makes up forget the watches
+		s.lib.seenID = 0 // which makes up forget the watches
 		s.logger.Warn("zookeeper session expired", zap.Uint64("expiries", s.state.Expiries))
 	}
-	if phase == zk.StateDisconnected && s.socket != nil {
-		if err := s.socket.failed(); err != nil {
+	if phase == zk.StateDisconnected && s.lib.socket != nil {
+		if err := s.lib.socket.failed(); err != nil {
 			s.state.LastError = fmt.Sprintf("lost the connection to %s: %v", s.state.Server, err)
 		}
 	}
@@ -70,24 +70,24 @@ func (s *Session) onPhase(phase zk.State) {
 func (s *Session) greeted() (greets uint64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.greets, s.phase == zk.StateHasSession && !s.state.Connected
+	return s.lib.greets, s.lib.phase == zk.StateHasSession && !s.state.Connected
 }
 
 // up opens the session to the sources, unless the connection that follow saw is gone.
 func (s *Session) up(id int64, greets uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.phase != zk.StateHasSession || s.greets != greets {
+	if s.lib.phase != zk.StateHasSession || s.lib.greets != greets {
 		return
 	}
 	link := linkBack
-	if s.seenID != id {
+	if s.lib.seenID != id {
 		// Some servers hand out a new session on reconnect without a word of the
 		// old one's expiry, so the identity decides and not the event.
 		link = linkRenewed
 		s.watches.reset()
 	}
-	s.seenID = id
+	s.lib.seenID = id
 	s.state.Connected = true
 	s.state.Since = time.Now()
 	s.state.SessionID = id

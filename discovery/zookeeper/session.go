@@ -39,14 +39,19 @@ type Session struct {
 
 	counts sessionCounts // atomic
 
-	mu     sync.Mutex
+	mu    sync.Mutex
+	lib   library
+	state State
+	boxes map[*mailbox]struct{}
+}
+
+// library is what a session knows of the client library's side of it.
+type library struct {
 	conn   *zk.Conn   // nil outside Run
 	socket *guardConn // the current connection, nil before the first
-	phase  zk.State   // the library's state, as it last reported it
-	greets uint64     // how often it reported a session; tells one connection from the next
+	phase  zk.State   // as last reported
+	greets uint64     // how often a session was reported; tells one connection from the next
 	seenID int64      // the session that the sources know, 0 for none
-	state  State
-	boxes  map[*mailbox]struct{}
 }
 
 // sessionCounts are the counters behind State and Stats.
@@ -100,7 +105,7 @@ func NewSession(cfg Config, logger *zap.Logger) (*Session, error) {
 		watches: newWatchTable(),
 		slots:   make(chan struct{}, maxCalls),
 		kick:    make(chan struct{}, 1),
-		phase:   zk.StateDisconnected,
+		lib:     library{phase: zk.StateDisconnected},
 		boxes:   map[*mailbox]struct{}{},
 	}, nil
 }
@@ -137,22 +142,21 @@ func (s *Session) Run(ctx context.Context) error {
 	s.mu.Unlock()
 	credentials, err := s.credentials(ctx)
 	if err != nil {
-		return nil //nolint:nilerr // ctx ended; what failed before is logged.
+		return nil // ctx ended; what failed before is logged
 	}
 	dialing, stopDialing := context.WithCancel(ctx)
 	defer stopDialing()
-	library := newLibraryLogger(ctx, s.logger)
 	conn, events, err := zk.Connect(s.cfg.Servers, s.cfg.SessionTimeout,
 		zk.WithDialer(func(_, address string, _ time.Duration) (net.Conn, error) { return s.dial(dialing, address) }),
 		zk.WithHostProvider(s.dialer.members),
 		zk.WithEventCallback(s.onEvent),
 		zk.WithMaxBufferSize(maxPacket),
-		zk.WithLogger(library), zk.WithLogInfo(false))
+		zk.WithLogger(newLibraryLogger(ctx, s.logger)), zk.WithLogInfo(false))
 	if err != nil {
 		return fmt.Errorf("cannot start a zookeeper session: %w", err)
 	}
 	s.mu.Lock()
-	s.conn = conn
+	s.lib.conn = conn
 	s.mu.Unlock()
 
 	s.follow(ctx, conn, credentials)
@@ -160,11 +164,11 @@ func (s *Session) Run(ctx context.Context) error {
 	conn.Close()
 	stopDialing()
 	s.dropConnection(context.Cause(ctx))
-	for range events { //nolint:revive // the library closes it as its last act; the callback has told us all.
+	for range events { // the library closes it as its last act; the callback has told us all
 	}
 	s.calls.Wait()
 	s.mu.Lock()
-	s.conn = nil
+	s.lib.conn = nil
 	s.mu.Unlock()
 	return nil
 }
@@ -237,7 +241,7 @@ func (s *Session) dial(ctx context.Context, address string) (net.Conn, error) {
 		return nil, err
 	}
 	s.mu.Lock()
-	s.socket = conn
+	s.lib.socket = conn
 	s.state.Server = address
 	s.mu.Unlock()
 	if ctx.Err() != nil { // the session is closing, and may have looked for a connection just before
@@ -249,7 +253,7 @@ func (s *Session) dial(ctx context.Context, address string) (net.Conn, error) {
 // dropConnection closes the connection, if there is one. The session survives it.
 func (s *Session) dropConnection(why error) {
 	s.mu.Lock()
-	socket := s.socket
+	socket := s.lib.socket
 	s.mu.Unlock()
 	if socket != nil {
 		socket.drop(why)

@@ -144,6 +144,22 @@ func TestColdStart(t *testing.T) {
 	stop()
 	server.Stop()
 
+	// A set on disk that is still right is given once.
+	server.Restart(t)
+	f, stop = run()
+	f.wantNext(t, "")
+	zktest.Make(t, server.Client(t), "/cold/b", nerve("10.0.0.2", 80, 1))
+	f.wantNext(t, "10.0.0.2:80=1")
+	stop()
+	server.Stop()
+	f, stop = run()
+	f.wantNext(t, "10.0.0.2:80=1")
+	server.Restart(t)
+	eventually(t, "fresh", func() bool { return !f.Status().Stale })
+	f.quiet(t)
+	stop()
+	server.Stop()
+
 	files, err := filepath.Glob(filepath.Join(cfg.SnapshotDir, "*"))
 	if err != nil || len(files) != 1 {
 		t.Fatalf("files %q, %v", files, err)
@@ -162,7 +178,7 @@ func TestColdStart(t *testing.T) {
 		t.Fatal("served from a broken snapshot")
 	}
 	server.Restart(t)
-	f.wantNext(t, "")
+	f.wantNext(t, "10.0.0.2:80=1")
 	stop()
 }
 
@@ -203,7 +219,7 @@ func TestDigest(t *testing.T) {
 	set(t, writer, "/digest/n0", nerve("10.0.0.0", 80, 2))
 	somebody.wantNext(t, "10.0.0.0:80=2 10.0.0.1:80=1")
 	s.mu.Lock()
-	kept := reflect.ValueOf(s.conn).Elem().FieldByName("creds").Len()
+	kept := reflect.ValueOf(s.lib.conn).Elem().FieldByName("creds").Len()
 	s.mu.Unlock()
 	if kept != 1 {
 		t.Errorf("the library keeps %d credentials; want 1, however often it connects", kept)
@@ -259,7 +275,7 @@ func TestCloseWhileWedged(t *testing.T) {
 	eventually(t, "a connection", func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return s.socket != nil
+		return s.lib.socket != nil
 	})
 	stop()
 	f.stop()

@@ -155,6 +155,8 @@ type follower struct {
 	sent         int
 	reads        sync.WaitGroup
 
+	given   []backend.Server // the set emitted last, if one was
+	gave    bool
 	fault   string // as last logged
 	counted uint64 // corrections
 	saves   chan snapshot
@@ -261,14 +263,22 @@ func (f *follower) publish() {
 	}
 }
 
+// give emits a set, unless it is the one that was emitted last: the one from disk,
+// once ZooKeeper has confirmed it.
 func (f *follower) give(set []backend.Server) {
+	again := f.gave && slices.EqualFunc(set, f.given, backend.Server.SameData)
+	if !again {
+		f.emit(set)
+		f.given, f.gave = slices.Clone(set), true
+	}
 	s := f.source
-	f.emit(set)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.ready = true
 	s.status.Servers = len(set)
-	s.stats.Emitted++
-	s.mu.Unlock()
+	if !again {
+		s.stats.Emitted++
+	}
 }
 
 // logFault logs why the directory cannot be read, once for each reason.

@@ -196,7 +196,7 @@ func held(t *testing.T, conn *zk.Conn, dir string) string {
 func armedOnce(t *testing.T, s *Session) {
 	t.Helper()
 	s.mu.Lock()
-	conn := s.conn
+	conn := s.lib.conn
 	s.mu.Unlock()
 	armed := reflect.ValueOf(conn).Elem().FieldByName("watchers").MapRange()
 	n := 0

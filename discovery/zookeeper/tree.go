@@ -71,7 +71,7 @@ const (
 	// new session or checked after a reconnect, so that the proxies of a fleet, and
 	// the paths of one proxy, do not come as one.
 	reReadBase  = 100 * time.Millisecond
-	reReadEach  = time.Millisecond
+	reReadEach  = 3 * time.Millisecond
 	maxReRead   = 30 * time.Second
 	minRetry    = time.Second
 	maxRetry    = 30 * time.Second
@@ -101,39 +101,56 @@ type tree struct {
 	link linkChange // linkDown or, while the session is up, anything else
 	dir  string     // base, or its "providers"
 
-	// What is known.
+	known
+	todo
+	running
+	checks
+	published
+	stats treeStats
+}
+
+// known is what a tree has read.
+type known struct {
 	listed   bool // children is what dir holds, as of its last listing
 	present  bool
 	stat     stamp
 	children map[string]*child
-	last     []backend.Server // as last published
-	first    bool             // nothing was published yet
-	fresh    bool             // last is to be published
-	synced   time.Time        // when the set was last known to be right
+	fault    error // why dir cannot be read, nil if it can
+}
 
-	// What is to be done.
+// todo is what a tree is to read.
+type todo struct {
 	dirty   bool                // dir is to be listed
 	lost    bool                // and its watch to be armed anew
 	absent  bool                // the watch for its creation as well, when it is next missing
 	changed map[string]struct{} // children to be read
 	due     time.Time           // when the next round starts, zero for none
-	retry   time.Duration
+	retry   time.Duration       // the wait after the last failed round
+}
 
-	// The round under way.
-	waiting int // replies to come, 0 between rounds
-	round   uint64
-	started time.Time
-	took    time.Duration // by the last round
+// running is the round under way, or the last one.
+type running struct {
+	round   uint64 // its number
+	waiting int    // replies to come, 0 between rounds
+	wanted  []read // reads that step has not given away yet
 	failed  bool
-	fault   error // why dir cannot be read, nil if it can
-	wanted  []read
+	started time.Time
+	took    time.Duration
+}
 
-	// Checks, see verify.
+// checks are the proofs that no change was missed; see verify.
+type checks struct {
 	verifyAt  time.Time // next check
 	verifyAll bool      // it looks at every child
 	cursor    string    // the child after which the next check starts
+}
 
-	stats treeStats
+// published is what a tree has given away.
+type published struct {
+	last   []backend.Server
+	first  bool      // nothing yet
+	fresh  bool      // last is still to be taken
+	synced time.Time // when last was last known to be right
 }
 
 // treeStats count what a tree did.
@@ -170,16 +187,16 @@ type child struct {
 
 func newTree(base string, descend bool, t timing, c codec, random func() float64) *tree {
 	return &tree{
-		base:     base,
-		descend:  descend && !strings.HasSuffix(base, providersSuffix),
-		timing:   t,
-		random:   random,
-		entries:  c,
-		link:     linkDown,
-		dir:      base,
-		children: map[string]*child{},
-		changed:  map[string]struct{}{},
-		first:    true,
+		base:      base,
+		descend:   descend && !strings.HasSuffix(base, providersSuffix),
+		timing:    t,
+		random:    random,
+		entries:   c,
+		link:      linkDown,
+		dir:       base,
+		known:     known{children: map[string]*child{}},
+		todo:      todo{changed: map[string]struct{}{}},
+		published: published{first: true},
 	}
 }
 
