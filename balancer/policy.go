@@ -105,7 +105,8 @@ func (s *sampler) draw() int {
 	return int(s.alias[i])
 }
 
-// pair gives two different indexes where there are two, drawn by weight.
+// pair gives two different indexes where there are two: the first drawn by weight, the
+// second too, but for sets in which one weight dwarfs the rest.
 func (s *sampler) pair() (a, b int) {
 	a = s.draw()
 	if len(s.set) == 1 {

@@ -279,7 +279,13 @@ func TestBoundedLoad(t *testing.T) {
 // TestEWMAFollowsLatency runs a simulated clock: one of ten servers becomes twice as
 // slow, then a thousand times.
 func TestEWMAFollowsLatency(t *testing.T) {
-	set := makeSet(equal(10)...)
+	for _, n := range []int{10, 40} {
+		t.Run(fmt.Sprint(n, " servers"), func(t *testing.T) { ewmaFollowsLatency(t, n) })
+	}
+}
+
+func ewmaFollowsLatency(t *testing.T, n int) {
+	set := makeSet(equal(n)...)
 	p := build(t, "peak_ewma", set)
 	now := time.Unix(1_000_000, 0)
 	simulate := func(slow time.Duration, seconds int) float64 {
