@@ -106,6 +106,7 @@ func (f *Front) serveConn(c *conn) {
 		if cause := recover(); cause != nil {
 			f.opts.Logger.Error("panic in the HTTP server, connection closed",
 				zap.Any("cause", cause), zap.ByteString("stack", debug.Stack()))
+			c.parked = false
 			_ = c.Close() // nothing can be saved.
 		}
 	}()
@@ -118,8 +119,23 @@ func (f *Front) serveConn(c *conn) {
 			return
 		}
 	}
-	if err := f.server.ServeConn(c); err != nil {
+	if err := f.serveRequests(c); err != nil {
 		f.opts.Logger.Debug("connection ended", zap.Stringer("remote", c.remote), zap.Error(err))
+	}
+}
+
+// serveRequests has fasthttp serve a connection. A connection that is idle for more
+// than a moment waits without fasthttp, whose buffers, as large as the largest head,
+// would be most of what it costs.
+func (f *Front) serveRequests(c *conn) error {
+	for {
+		err := f.server.ServeConn(c)
+		if !c.parked {
+			return err
+		}
+		if !c.wake() {
+			return c.Close()
+		}
 	}
 }
 

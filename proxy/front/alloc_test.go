@@ -5,6 +5,7 @@ package front
 import (
 	"io"
 	"net"
+	"runtime"
 	"testing"
 
 	"drover/exchange"
@@ -83,6 +84,31 @@ func TestAllocations(t *testing.T) {
 	// fasthttp allocates an io.LimitedReader to look for the rest of a body.
 	f("small POST", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", 1)
 	f("chunked POST", chunkedPost+"3\r\nabc\r\n0\r\n\r\n", 1)
+}
+
+// An idle connection must not keep the buffers of a request: their size is that of
+// the largest head, and clients leave many connections idle.
+func TestIdleConnectionsAreSmall(t *testing.T) {
+	const count, limit = 200, 16 << 10
+	tf := serveTest(t, nil, reply("ok"))
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC() // a pool gives up its content with the second one
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapInuse)
+	}
+	before := heap()
+	for range count {
+		c := tf.dial(t).send(get11)
+		c.head()
+		c.exactly(2)
+		c.r = nil
+	}
+	tf.waitParked(t, count)
+	if each := (heap() - before) / count; each > limit {
+		t.Errorf("an idle connection takes %d bytes of heap; want at most %d", each, limit)
+	}
 }
 
 func BenchmarkKeepAlive(b *testing.B) {

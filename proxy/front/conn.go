@@ -62,6 +62,9 @@ type conn struct {
 	rawBody int64   // bytes of a body, framing included
 	body    *body   // what they amount to
 	heard   bool    // a byte of a request came
+	parked  bool    // fasthttp has let go of it while it is idle
+	first   [1]byte // the byte that ended that
+	ahead   bool    // first has not been read
 	line    lineCheck
 	linger  bool // read on for a while before closing
 	cut     cutMode
@@ -78,6 +81,10 @@ const (
 
 // Read implements net.Conn.
 func (c *conn) Read(p []byte) (int, error) {
+	if c.ahead && len(p) > 0 {
+		c.ahead = false
+		return copy(p, c.first[:]), nil
+	}
 	if err := c.pending; err != nil {
 		c.pending = nil
 		c.readErr = err
@@ -96,10 +103,11 @@ func (c *conn) Read(p []byte) (int, error) {
 		}
 	case phaseFresh, phaseIdle:
 		c.heard = c.heard || n > 0
+		c.parked = c.phase == phaseIdle && err != nil && isTimeout(err)
 		c.line.look(p[:n], true)
 	case phaseHead:
 		c.line.look(p[:n], false)
-	case phaseHandshake, phaseOpen:
+	case phaseHandshake, phaseParked, phaseOpen:
 		return n, err
 	}
 	if err != nil {
@@ -150,10 +158,22 @@ func (c *conn) enter(p phase, since time.Time) {
 	c.wire.enter(p, since)
 }
 
-// Close ends the connection, once. fasthttp and the Front call it, never two
-// goroutines at a time.
+// wake waits for the next request of a parked connection. A byte is enough: with it
+// fasthttp gets the connection back, and takes buffers for it.
+func (c *conn) wake() bool {
+	c.enter(phaseParked, c.since)
+	n, err := c.stream.Read(c.first[:])
+	c.parked, c.ahead = false, n > 0
+	c.pending, c.readErr = err, nil
+	c.line.start()
+	c.line.look(c.first[:n], true)
+	return n > 0
+}
+
+// Close ends the connection, once; a parked one stays open. fasthttp and the Front
+// call it, never two goroutines at a time.
 func (c *conn) Close() error {
-	if c.closed.Swap(true) {
+	if c.parked || c.closed.Swap(true) {
 		return nil
 	}
 	defer c.front.forget(c)

@@ -51,6 +51,7 @@ func TestDrainFinishesRequests(t *testing.T) {
 // Connections without a request are closed, but a request that crosses with that is
 // answered.
 func TestDrainGivesIdleConnectionsAMoment(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	tf := serveTest(t, nil, reply("ok"))
 	idle, racing, fresh := tf.dial(t).send(get11), tf.dial(t).send(get11), tf.dial(t)
 	for _, c := range []*testConn{idle, racing} {

@@ -71,6 +71,7 @@ func TestKeepAliveTimeout(t *testing.T) {
 }
 
 func TestBodyIdleTimeout(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	ended := make(chan error, 1)
 	tf := serveTest(t, func(c *Config) { c.BodyIdleTimeout = short }, func(ex *exchange.Exchange) {
 		_, err := io.Copy(io.Discard, ex.Request.Body)
@@ -108,6 +109,7 @@ func TestBodyIdleTimeout(t *testing.T) {
 
 // An upload may take longer than every time-out as long as it goes on.
 func TestSlowUpload(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	tf := serveTest(t, func(c *Config) {
 		c.BodyIdleTimeout = 40 * short
 		c.HeaderTimeout, c.KeepAliveTimeout, c.WriteIdleTimeout = short, short, short
@@ -151,6 +153,7 @@ func TestWriteIdleTimeout(t *testing.T) {
 
 // A client that reads slowly is not cut as long as it reads.
 func TestSlowReader(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	const size = 4 << 20
 	wrote := make(chan error, 1)
 	tf := serveTest(t, func(c *Config) { c.WriteIdleTimeout = 4 * short }, func(ex *exchange.Exchange) {

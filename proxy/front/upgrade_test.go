@@ -57,6 +57,7 @@ func TestUpgrade(t *testing.T) {
 
 // No time-out of requests applies to a tunnel; deadlines that its user sets do.
 func TestTunnelDeadlines(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	ended := make(chan error, 1)
 	tf := serveTest(t, func(c *Config) { c.HeaderTimeout, c.KeepAliveTimeout, c.BodyIdleTimeout = short, short, short },
 		func(ex *exchange.Exchange) {
@@ -146,6 +147,7 @@ func TestPanicInUpgrade(t *testing.T) {
 }
 
 func TestDrainWaitsForTunnels(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	tf := serveTest(t, nil, tunnelEcho(t))
 	c := tf.dial(t).send(upgrade)
 	c.head()

@@ -16,13 +16,16 @@ const (
 	phaseHandshake phase = iota // TLS; bounded like a head
 	phaseFresh                  // a new connection's first head
 	phaseHead                   // a later head, from its first byte
-	phaseIdle                   // between two requests
+	phaseIdle                   // between two requests, for a moment
+	phaseParked                 // between two requests, for longer
 	phaseBody                   // a request body, bounded between two reads
 	phaseRest                   // a body that nobody wants, read to keep the connection
 	phaseOpen                   // a tunnel or the end: deadlines are the user's
 )
 
 const (
+	// parkAfter is how long an idle connection keeps its buffers.
+	parkAfter = time.Second
 	// restTimeout bounds the reading of an unwanted body.
 	restTimeout = 5 * time.Second
 	// drainGrace is how long a drained connection without a request may still send
@@ -94,8 +97,10 @@ func (w *wire) wasAborted() bool {
 func (w *wire) hasten() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.phase != phaseFresh && w.phase != phaseIdle {
+	switch w.phase {
+	case phaseHandshake, phaseHead, phaseBody, phaseRest, phaseOpen:
 		return
+	case phaseFresh, phaseIdle, phaseParked:
 	}
 	if limit := w.limit(time.Time{}); w.armed.After(limit) {
 		w.expire(limit)
@@ -125,6 +130,8 @@ func (w *wire) limit(began time.Time) time.Time {
 	case phaseFresh:
 		limit = w.since.Add(s.headerTimeout)
 	case phaseIdle:
+		limit = w.since.Add(min(s.keepAlive, parkAfter))
+	case phaseParked:
 		limit = w.since.Add(s.keepAlive)
 	}
 	drain := w.front.drainSince.Load()
