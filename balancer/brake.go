@@ -11,7 +11,6 @@ import (
 type brake struct {
 	changes []setChange // within the window
 	held    map[backend.ID]time.Time
-	holding bool // the last set was braked, for the log
 }
 
 // setChange is what one update did to the set.

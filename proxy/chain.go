@@ -21,22 +21,22 @@ type request struct {
 	target target
 
 	// forward's own
-	out      exchange.Request
-	header   exchange.Header
-	reply    exchange.Header
-	resp     transport.Response
-	tried    backend.Tried
-	body     countedBody
-	rewrite  []byte
-	buf      []byte
-	started  bool // the response's head has gone to the client
-	received int64
+	out     exchange.Request
+	header  exchange.Header
+	reply   exchange.Header
+	resp    transport.Response
+	tried   backend.Tried
+	body    countedBody
+	rewrite []byte
+	scratch []byte // what new field values are written into
+	buf     []byte
+	started bool // the response's head has gone to the client
 }
 
 func (rq *request) reset() {
 	clear(rq.header)
 	clear(rq.reply)
-	*rq = request{header: rq.header[:0], reply: rq.reply[:0], rewrite: rq.rewrite[:0], buf: rq.buf}
+	*rq = request{header: rq.header[:0], reply: rq.reply[:0], rewrite: rq.rewrite[:0], scratch: rq.scratch[:0], buf: rq.buf}
 }
 
 type handler func(*request)

@@ -45,13 +45,14 @@ func (rq *request) turnedAway(result waitResult) {
 func (rq *request) prepare() {
 	ex := rq.ex
 	rq.out = ex.Request
-	rq.out.Target = ex.Request.Target
 	if rq.route.RewritesTarget() {
 		rq.rewrite = rq.route.RewriteTarget(rq.rewrite[:0], ex.Request.Target)
 		rq.out.Target = rq.rewrite
 	}
 	listener := rq.table.listeners[ex.Listener]
-	rq.header = OutgoingHeader(rq.header[:0], ex, HeaderOptions{Forwarded: listener.Forwarded, Via: listener.Via})
+	rq.header = OutgoingHeader(rq.header[:0], ex, HeaderOptions{
+		Forwarded: listener.Forwarded, Via: listener.Via, Scratch: &rq.scratch,
+	})
 	rq.route.RequestOps.Apply(&rq.header, rq.vars())
 	rq.out.Header = rq.header
 	if ex.Request.Body != nil {
@@ -61,7 +62,7 @@ func (rq *request) prepare() {
 }
 
 func (rq *request) vars() Vars {
-	return Vars{Exchange: rq.ex, Route: rq.route.Name, Upstream: rq.ex.Result.Upstream}
+	return Vars{Exchange: rq.ex, Route: rq.route.Name, Upstream: rq.ex.Result.Upstream, Scratch: &rq.scratch}
 }
 
 // forward tries servers until one answers, nothing more may be tried, or nothing is
@@ -168,7 +169,7 @@ func (rq *request) attempt(m *backend.Member, deadline time.Time) (retry bool) {
 		return rq.attemptFailed(m, err, headerTime, deadline)
 	}
 	result.ServerStatus = rq.resp.Status
-	if rq.retryStatus(start, deadline) {
+	if rq.retryStatus(deadline) {
 		status := rq.resp.Status
 		rq.resp.Close()
 		rq.target.upstream.report(m, backend.Outcome{Status: status, Header: headerTime, Total: headerTime})
@@ -263,7 +264,10 @@ func (rq *request) mayRetry(cond RetryCondition, maybeExecuted bool, deadline ti
 }
 
 func (rq *request) replayable() bool {
-	return rq.out.Body == nil || rq.out.Buffered != nil || rq.body.n == 0 && rq.body.err == nil
+	if rq.out.Body == nil || rq.out.Buffered != nil {
+		return true
+	}
+	return !rq.resp.Uploading() && rq.body.n == 0 && rq.body.err == nil
 }
 
 // statusCondition names each status in the words of a route's retry rule.
@@ -274,7 +278,7 @@ var statusCondition = map[int]RetryCondition{
 }
 
 // retryStatus decides whether a server's answer is thrown away for another's.
-func (rq *request) retryStatus(_, deadline time.Time) bool {
+func (rq *request) retryStatus(deadline time.Time) bool {
 	cond, ok := statusCondition[rq.resp.Status]
 	if !ok || !rq.mayRetry(cond, true, deadline) {
 		return false
@@ -290,13 +294,16 @@ func (rq *request) deliver(m *backend.Member) backend.Failure {
 	ex, resp := rq.ex, &rq.resp
 	listener := rq.table.listeners[ex.Listener]
 	reply := resp.Response
-	reply.Header = ResponseHeader(rq.reply[:0], resp.Header, resp.Status == 101, HeaderOptions{Via: listener.Via})
+	reply.Header = ResponseHeader(rq.reply[:0], resp.Header, resp.Status == 101 || resp.Status == 426,
+		HeaderOptions{Via: listener.Via, Scratch: &rq.scratch})
 	if rq.target.upstream.Sticky != nil {
 		rq.target.upstream.Sticky.Update(ex, &reply.Header, m.ID)
 	}
 	rq.route.ResponseOps.Apply(&reply.Header, rq.vars())
 	rq.reply = reply.Header
 
+	// The client is told now that what it still sends will not be waited for.
+	reply.CloseClient = resp.Uploading()
 	ex.Result.Status = reply.Status
 	rq.started = true
 	if err := ex.Client.Start(&reply); err != nil {

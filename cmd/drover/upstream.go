@@ -149,7 +149,7 @@ func (e *engine) planProxied(p *upstreamPlan) error {
 		Name:         p.cfg.Name,
 		Balancer:     p.running.group,
 		Reporter:     p.running,
-		Limits:       p.cfg.Limits,
+		Limits:       limits(p.cfg),
 		Budget:       p.cfg.RetryBudget,
 		LatencyDecay: p.cfg.Balancer.Policy.Decay,
 		Members:      p.running.counts,
@@ -175,6 +175,16 @@ func (e *engine) planProxied(p *upstreamPlan) error {
 		p.proxied.Inherit(p.running.proxied)
 	}
 	return nil
+}
+
+// limits gives the request limits. An exchange has a connection of its own, and idle
+// ones are used first, so a limit on connections is one on requests.
+func limits(cfg config.Upstream) proxy.LimitConfig {
+	l := cfg.Limits
+	if most := cfg.Transport.MaxConnections; most > 0 && (l.MaxRequestsPerServer == 0 || most < l.MaxRequestsPerServer) {
+		l.MaxRequestsPerServer = most
+	}
+	return l
 }
 
 // Report implements proxy.Reporter with whatever outlier detection is in force.
