@@ -267,17 +267,18 @@ func (f *follower) publish() {
 // once ZooKeeper has confirmed it.
 func (f *follower) give(set []backend.Server) {
 	again := f.gave && slices.EqualFunc(set, f.given, backend.Server.SameData)
-	if !again {
-		f.emit(set)
-		f.given, f.gave = slices.Clone(set), true
-	}
 	s := f.source
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.ready = true
 	s.status.Servers = len(set)
 	if !again {
 		s.stats.Emitted++
+	}
+	s.mu.Unlock()
+	if !again {
+		// Last, so that whoever is given a set finds a status that knows of it.
+		f.emit(set)
+		f.given, f.gave = slices.Clone(set), true
 	}
 }
 

@@ -156,7 +156,7 @@ func TestSlowReader(t *testing.T) {
 	t.Parallel() // it waits most of the time
 	const size = 4 << 20
 	wrote := make(chan error, 1)
-	tf := serveTest(t, func(c *Config) { c.WriteIdleTimeout = 4 * short }, func(ex *exchange.Exchange) {
+	tf := serveTest(t, func(c *Config) { c.WriteIdleTimeout = 20 * short }, func(ex *exchange.Exchange) {
 		_ = ex.Client.Start(&exchange.Response{Status: 200, ContentLength: size})
 		_, err := ex.Client.Write(make([]byte, size)) // one write, longer than the time-out
 		wrote <- err
@@ -167,10 +167,10 @@ func TestSlowReader(t *testing.T) {
 	c.head()
 	tick := time.NewTicker(short)
 	defer tick.Stop()
-	buf := make([]byte, 128<<10)
+	buf := make([]byte, 64<<10)
 	start := time.Now()
 	read := 0
-	for time.Since(start) < 12*short {
+	for time.Since(start) < 30*short {
 		<-tick.C
 		n, err := c.r.Read(buf)
 		if read += n; err != nil {
