@@ -32,7 +32,7 @@ fuzz: ## each fuzzer for FUZZTIME (default 1m)
 	@scripts/fuzz $${FUZZTIME:-1m}
 
 bench: ## one of three servers goes bad: drover beside nginx, HAProxy and Caddy
-	$(GO) run ./bench/faults
+	$(GO) run ./bench/faults -out bench/FAULTS.md
 
 chaos: ## kill, add, drain, reload and re-register under load, for CHAOSTIME (default 2m)
 	DROVER_CHAOS=$${CHAOSTIME:-2m} $(GO) test -count=1 -timeout 30m -run TestNothingFails ./cmd/drover
