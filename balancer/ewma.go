@@ -35,8 +35,9 @@ const floor = 0.10
 // smallSet is how many servers are looked at one by one.
 const smallSet = 16
 
-// steepness makes half the share of double the latency, of two servers drawn.
-var steepness = math.Log2(3)
+// steepness makes half the share of double the latency, of two servers drawn and with
+// the floor counted in.
+var steepness = math.Log2(3.5)
 
 func (peakEWMA) build(set []candidate) picker {
 	p := &ewmaPicker{sampler: newSampler(set)}

@@ -84,7 +84,8 @@ func checkHost(host string) error {
 	if host == "" {
 		return fmt.Errorf("got no host; want a name or an address")
 	}
-	if _, err := netip.ParseAddr(host); err == nil {
+	// A zone ("fe80::1%eth0") may hold any text and means something on one host only.
+	if a, err := netip.ParseAddr(host); err == nil && a.Zone() == "" {
 		return nil
 	}
 	if len(host) > maxHost {

@@ -73,6 +73,7 @@ func TestDecoders(t *testing.T) {
 	f("curator", "/a/i-7", `{"address":"h"}`, "error: got neither port nor sslPort; want one")
 	f("curator", "/a/i-8", `{"address":"","port":80}`, "error: got no host; want a name or an address")
 	f("curator", "/a/i-9", `{"address":"u@h","port":80}`, `error: got host "u@h"; want a name or an address`)
+	f("curator", "/a/zone", `{"address":"fe80::1%x\r\nX: 1","port":80}`, `error: got host "fe80::1%x\r\nX: 1"; want a name or an address`)
 	f("curator", "/a/i-10", `{"address":"h","port":70000}`, "error: got port 70000; want 1 to 65535")
 	f("curator", "/a/d", dubbo3, "http://192.0.2.2:50051 w=1")
 
@@ -169,7 +170,7 @@ func FuzzDecoders(f *testing.F) {
 				if s.Port == 0 || s.Weight < 0 || s.Weight > 65535 || s.Scheme != "http" && s.Scheme != "https" {
 					t.Fatalf("%s gave %+v", name, s)
 				}
-				if _, err := netip.ParseAddr(s.Host); err != nil && strings.ContainsAny(s.Host, "@/ \t\r\n:") {
+				if a, err := netip.ParseAddr(s.Host); (err != nil || a.Zone() != "") && strings.ContainsAny(s.Host, "@/ \t\r\n:") {
 					t.Fatalf("%s gave host %q", name, s.Host)
 				}
 			}
