@@ -20,6 +20,10 @@ const (
 	maxAcceptWait = time.Second
 )
 
+// lastAccept is how long a drained listener takes what the kernel had accepted
+// already: closing the socket would reset those connections.
+const lastAccept = 20 * time.Millisecond
+
 // rejecters bounds the connections over max_connections that get an answer at the
 // same time. Above it they are just closed: shedding load must stay cheap.
 const rejecters = 64
@@ -29,6 +33,7 @@ const rejecters = 64
 // ends fasthttp's own accept loop for good.
 func (f *Front) accept(ln net.Listener, running *sync.WaitGroup) error {
 	var wait time.Duration
+	last := false
 	slots := make(chan struct{}, rejecters)
 	for {
 		nc, err := ln.Accept()
@@ -39,7 +44,14 @@ func (f *Front) accept(ln net.Listener, running *sync.WaitGroup) error {
 		case errors.Is(err, net.ErrClosed):
 			return nil
 		case f.draining():
-			return ln.Close()
+			if bounded, ok := ln.(interface{ SetDeadline(time.Time) error }); ok && !last {
+				last = bounded.SetDeadline(time.Now().Add(lastAccept)) == nil
+				if last {
+					continue
+				}
+			}
+			_ = ln.Close() // Drain may have closed it already.
+			return nil
 		default:
 			if wait == 0 {
 				f.opts.Logger.Error("cannot accept connections, trying on", zap.Error(err))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -115,7 +116,7 @@ func TestMalformedBodies(t *testing.T) {
 		"space in trailer's name": "0\r\nX Y: b\r\n\r\n",
 		"control in trailer":      "0\r\nX: \x01\r\n\r\n",
 		"too many trailers":       "0\r\n" + strings.Repeat("X: y\r\n", 200) + "\r\n",
-		"endless extension":       "1;" + strings.Repeat("x", 300<<10) + "\r\na\r\n",
+		"endless extension":       "1;" + strings.Repeat("x", 300<<10) + "\r\na\r\n0\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := tf.dial(t)
@@ -128,6 +129,46 @@ func TestMalformedBodies(t *testing.T) {
 				t.Errorf("got %q; want one answer and the end", got)
 			}
 		})
+	}
+}
+
+// A body may break after its answer has promised to keep the connection.
+func TestBodyBreaksBehindAnswer(t *testing.T) {
+	tf := serveTest(t, nil, func(ex *exchange.Exchange) {
+		respond(ex, "ok")
+		if _, err := io.Copy(io.Discard, ex.Request.Body); !errors.Is(err, exchange.ErrBodyMalformed) {
+			t.Errorf("got %v", err)
+		}
+	})
+	c := tf.dial(t).send(chunkedPost+"0\r\nX Y: b\r\n\r\n", get11)
+	if got := c.rest(); strings.Count(got, "HTTP/1.1 ") != 1 {
+		t.Errorf("got %q; want one answer and the end", got)
+	}
+}
+
+// eagerConn gives its last bytes and the end in one Read, as crypto/tls may do.
+type eagerConn struct{ net.Conn }
+
+func (c eagerConn) Read(p []byte) (int, error) {
+	n, err := io.ReadFull(c.Conn, p)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+type eagerListener struct{ net.Listener }
+
+func (l eagerListener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	return eagerConn{nc}, err
+}
+
+func TestEndComesWithLastBytes(t *testing.T) {
+	tf := serveOn(t, eagerListener{listenTest(t)}, nil, echo, quietLogger())
+	c := tf.dial(t).send(chunkedPost + "3\r\nabc\r\n0\r\n\r\n").closeWrite()
+	if got := c.rest(); !strings.HasSuffix(got, `body="abc"`) {
+		t.Errorf("got %q", got)
 	}
 }
 

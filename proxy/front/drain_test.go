@@ -117,6 +117,32 @@ func TestDrainCutsRequestsAtItsDeadline(t *testing.T) {
 	tf.waitOpen(t, 0) // Gone told the handler.
 }
 
+// lateListener accepts nothing until release closes, as a busy process.
+type lateListener struct {
+	*net.TCPListener
+	release chan struct{}
+}
+
+func (l *lateListener) Accept() (net.Conn, error) {
+	<-l.release
+	return l.TCPListener.Accept()
+}
+
+// A connection that only the kernel has accepted is a client's all the same.
+func TestDrainTakesTheBacklog(t *testing.T) {
+	ln := &lateListener{listenTest(t).(*net.TCPListener), make(chan struct{})}
+	tf := serveOn(t, ln, nil, reply("ok"), quietLogger())
+	c := tf.dial(t).send(get11)
+	drained := drain(tf)
+	close(ln.release)
+	if got := c.rest(); !strings.HasSuffix(got, "ok") {
+		t.Errorf("got %q", got)
+	}
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestServeAfterDrain(t *testing.T) {
 	tf := serveTest(t, nil, reply("ok"))
 	if err := tf.Drain(context.Background()); err != nil {

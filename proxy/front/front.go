@@ -166,10 +166,6 @@ func (f *Front) Drain(ctx context.Context) error {
 	return fmt.Errorf("cannot finish %d connections of listener %q: %w", len(left), f.name, context.Cause(ctx))
 }
 
-// lastAccept is how long draining takes connections that the kernel had accepted
-// already: closing the socket would reset them.
-const lastAccept = 10 * time.Millisecond
-
 // stopAccepting starts draining. It gives what to wait for.
 func (f *Front) stopAccepting() []chan struct{} {
 	f.mu.Lock()
@@ -181,8 +177,8 @@ func (f *Front) stopAccepting() []chan struct{} {
 	var waits []chan struct{}
 	for ln, ended := range f.listeners {
 		waits = append(waits, ended)
-		if bounded, ok := ln.(interface{ SetDeadline(time.Time) error }); ok && bounded.SetDeadline(now.Add(lastAccept)) == nil {
-			continue
+		if bounded, ok := ln.(interface{ SetDeadline(time.Time) error }); ok && bounded.SetDeadline(now) == nil {
+			continue // its accept loop notices.
 		}
 		_ = ln.Close() // its accept loop ends by that.
 	}

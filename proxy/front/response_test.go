@@ -145,6 +145,32 @@ func TestLargeBodies(t *testing.T) {
 	}
 }
 
+// The head of a stream must not wait for its first event.
+func TestStreamHeadGoesFirst(t *testing.T) {
+	for _, request := range []string{get11, get10} {
+		next := make(chan struct{})
+		tf := serveTest(t, nil, func(ex *exchange.Exchange) {
+			_ = ex.Client.Start(&exchange.Response{Status: 200, ContentLength: exchange.LengthUnknown})
+			<-next
+			_, _ = io.WriteString(ex.Client, "event")
+			if err := ex.Client.Flush(); err != nil {
+				t.Error(err)
+			}
+			<-next
+		})
+		c := tf.dial(t).send(request)
+		c.head()
+		next <- struct{}{}
+		if request == get11 {
+			c.line()
+		}
+		if got := c.exactly(5); got != "event" {
+			t.Errorf("got %q", got)
+		}
+		next <- struct{}{}
+	}
+}
+
 func TestPipelining(t *testing.T) {
 	tf := serveTest(t, nil, echo)
 	var all, want strings.Builder
