@@ -1,12 +1,9 @@
 package healthcheck
 
 import (
-	"cmp"
-	"container/heap"
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,170 +14,129 @@ import (
 )
 
 // Monitor runs the checks of one upstream and turns their results into verdicts. One
-// goroutine keeps the schedule, at most Parallel others probe; a server costs a small
-// struct. Verdicts are stored in each member's Live, where they outlive the Monitor.
+// goroutine keeps the schedule, at most Parallel others probe. Verdicts are stored in
+// each member's Live, where they outlive the Monitor: the next one begins with them.
 type Monitor struct {
 	// immutable
 	cfg     *CheckConfig
 	checker checker
-	logger  *zap.Logger
 	onFlip  func()
+	logger  *zap.Logger
+	wake    chan struct{} // 1 slot: newest has changed
 
-	// one goroutine: Run
+	// atomic
+	newest                          atomic.Pointer[[]*backend.Member]
+	passed, failed, panicked, flips atomic.Uint64
+	late                            atomic.Int64 // nanoseconds, of the last probe that began
+
+	// one goroutine: Run's
 	schedule schedule
-	running  map[*backend.Live]bool
+	running  int
+	lagging  bool // too few probes at a time, and the log knows
 
-	synced chan []*backend.Member // the newest members, if Run has not seen them
-	stats  struct{ passed, failed, flips atomic.Uint64 }
-
-	// under mu
+	// under mu, written by Run's goroutine alone
 	mu      sync.Mutex
-	tracked map[*backend.Live]*tracked
+	targets map[*backend.Live]*target
 }
 
-// tracked is what is known of one server.
-type tracked struct {
-	member *backend.Member
-	due    time.Time
-	index  int // in the schedule, -1 while its probe runs
-
-	passes, fails int // in a row
-	lastError     string
-	lastAt        time.Time
-	took          time.Duration
-}
-
-// CheckStatus is what the checks know of a server.
-type CheckStatus struct {
-	Server    string    `json:"server"`
-	Passes    int       `json:"passes_in_a_row"`
-	Fails     int       `json:"fails_in_a_row"`
-	LastError string    `json:"last_error,omitempty"`
-	LastAt    time.Time `json:"last_at"`
-	Took      string    `json:"took"`
-}
-
-// MonitorStats count from the Monitor's start.
-type MonitorStats struct{ Passed, Failed, Flips uint64 }
-
-// NewMonitor makes a Monitor. OnFlip is called after each change of a verdict, from
-// Run's goroutine.
+// NewMonitor makes a Monitor for a valid configuration, and reads the TLS files that it
+// names. OnFlip is called from Run's goroutine, once after each change of a verdict.
 func NewMonitor(upstream string, cfg *CheckConfig, onFlip func(), logger *zap.Logger) (*Monitor, error) {
-	build, ok := checkers[cfg.Type]
-	if !ok {
-		return nil, fmt.Errorf("cannot check upstream %q: got type %q; want one of %v", upstream, cfg.Type, checkerNames())
-	}
-	c, err := build(cfg)
+	c, err := newChecker(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("cannot check upstream %q: %w", upstream, err)
 	}
 	return &Monitor{
-		cfg: cfg, checker: c, logger: logger, onFlip: onFlip,
-		running: map[*backend.Live]bool{},
-		synced:  make(chan []*backend.Member, 1),
-		tracked: map[*backend.Live]*tracked{},
+		cfg: cfg, checker: c, onFlip: onFlip, logger: logger,
+		wake:    make(chan struct{}, 1),
+		targets: map[*backend.Live]*target{},
 	}, nil
 }
 
-// Sync tells the members. It does not block; of several calls the last one counts.
+// Sync tells the members. It does not block; of several calls the last one counts. The
+// slice must not change afterwards.
 func (m *Monitor) Sync(members []*backend.Member) {
-	for {
-		select {
-		case m.synced <- members:
-			return
-		default:
-		}
-		select {
-		case <-m.synced:
-		default:
-		}
+	m.newest.Store(&members)
+	select {
+	case m.wake <- struct{}{}:
+	default:
 	}
 }
 
-// Stats gives the counters.
-func (m *Monitor) Stats() MonitorStats {
-	return MonitorStats{m.stats.passed.Load(), m.stats.failed.Load(), m.stats.flips.Load()}
+// probed is what one probe came to.
+type probed struct {
+	target *target
+	err    error
+	took   time.Duration
 }
 
-// Status lists what is known, by server.
-func (m *Monitor) Status() []CheckStatus {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	list := make([]CheckStatus, 0, len(m.tracked))
-	for _, t := range m.tracked {
-		list = append(list, CheckStatus{
-			Server: t.member.ID.String(), Passes: t.passes, Fails: t.fails,
-			LastError: t.lastError, LastAt: t.lastAt, Took: t.took.String(),
-		})
-	}
-	slices.SortFunc(list, func(a, b CheckStatus) int { return cmp.Compare(a.Server, b.Server) })
-	return list
-}
-
-// result is what a probe found.
-type result struct {
-	t    *tracked
-	err  error
-	took time.Duration
-}
-
-// Run probes until ctx ends.
+// Run probes until ctx ends, and waits for the probes that run then. Their results
+// count no more.
 func (m *Monitor) Run(ctx context.Context) error {
 	var probes sync.WaitGroup
 	defer probes.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	results := make(chan result, m.cfg.Parallel)
+	results := make(chan probed, m.cfg.Parallel) // room for every probe that runs: none waits here
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		m.start(ctx, &probes, results)
-		if wait, ok := m.next(); ok {
-			timer.Reset(wait)
+		if t := m.schedule.next(); t != nil && m.running < m.cfg.Parallel {
+			timer.Reset(time.Until(t.due))
 		} else {
 			timer.Stop()
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case members := <-m.synced:
-			m.follow(members)
-		case r := <-results:
-			m.settle(r)
+		case <-m.wake:
+			m.follow(*m.newest.Load())
+		case p := <-results:
+			m.settle(p)
 		case <-timer.C:
 		}
 	}
 }
 
-// next is the wait for the next probe, if one may start then.
-func (m *Monitor) next() (time.Duration, bool) {
-	if len(m.schedule) == 0 || len(m.running) >= m.cfg.Parallel {
-		return 0, false
-	}
-	return max(time.Until(m.schedule[0].due), 0), true
-}
-
-// start starts the probes that are due.
-func (m *Monitor) start(ctx context.Context, probes *sync.WaitGroup, results chan<- result) {
+// start starts the probes that are due, as many as may run.
+func (m *Monitor) start(ctx context.Context, probes *sync.WaitGroup, results chan<- probed) {
 	now := time.Now()
-	for len(m.schedule) > 0 && len(m.running) < m.cfg.Parallel && !m.schedule[0].due.After(now) {
-		t := heap.Pop(&m.schedule).(*tracked) //nolint:forcetypeassert,errcheck // the schedule holds nothing else.
-		m.running[t.member.Live] = true
+	for t := m.schedule.next(); t != nil && m.running < m.cfg.Parallel && !t.due.After(now); t = m.schedule.next() {
+		m.schedule.remove(t)
+		m.noteLate(now.Sub(t.due))
+		t.begun = now
+		m.running++
 		id := t.member.ID
 		probes.Go(func() {
-			begin := time.Now()
 			err := m.probe(ctx, id)
-			results <- result{t, err, time.Since(begin)} // room for every running probe
+			results <- probed{t, err, time.Since(now)}
 		})
 	}
 }
 
-// probe runs one probe; one that panics has failed.
+// noteLate tells once when the checks fall behind by a whole interval, and once when
+// they have caught up.
+func (m *Monitor) noteLate(late time.Duration) {
+	m.late.Store(int64(late))
+	switch {
+	case late > m.cfg.Interval && !m.lagging:
+		m.lagging = true
+		m.logger.Warn("health checks fall behind; raise check.parallel or check.interval",
+			zap.Duration("late", late), zap.Int("parallel", m.cfg.Parallel), zap.Int("servers", len(m.targets)))
+	case late < m.cfg.Interval/2 && m.lagging:
+		m.lagging = false
+		m.logger.Info("health checks have caught up")
+	}
+}
+
+// probe runs one probe. One that panics has failed, and says so where it is read.
 func (m *Monitor) probe(ctx context.Context, id backend.ID) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			err = fmt.Errorf("the probe panicked: %v", cause)
-			m.logger.Error("a health probe panicked", zap.Any("cause", cause), zap.Stack("stack"))
+			m.panicked.Add(1)
+			m.logger.Error("BUG: a health check panicked", zap.Stringer("server", id), zap.Any("cause", cause), zap.Stack("stack"))
+			err = fmt.Errorf("the check panicked: %v", cause)
 		}
 	}()
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeout)
@@ -188,124 +144,92 @@ func (m *Monitor) probe(ctx context.Context, id backend.ID) (err error) {
 	return m.checker.check(ctx, id)
 }
 
-// follow takes over a new member set.
+// follow takes over a new member set. Servers that stay keep their place in the
+// schedule; one that left and came back begins anew, with the verdict in its Live.
 func (m *Monitor) follow(members []*backend.Member) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	present := make(map[*backend.Live]bool, len(members))
-	spread := min(m.cfg.EdgeInterval, m.cfg.Interval)
+	targets := make(map[*backend.Live]*target, len(members))
 	for _, member := range members {
-		present[member.Live] = true
-		if t := m.tracked[member.Live]; t != nil {
-			t.member = member
-			continue
+		t := m.targets[member.Live]
+		if t == nil {
+			t = &target{index: -1, due: time.Now().Add(m.firstWait(member.Health()))}
+			m.schedule.add(t)
 		}
-		t := &tracked{member: member, index: -1, due: time.Now().Add(rand.N(spread/4 + 1))}
-		m.tracked[member.Live] = t
-		if !m.running[member.Live] {
-			heap.Push(&m.schedule, t)
+		t.member = member
+		targets[member.Live] = t
+	}
+	for live, t := range m.targets {
+		if targets[live] != t {
+			m.schedule.remove(t)
 		}
 	}
-	for live, t := range m.tracked {
-		if !present[live] {
-			delete(m.tracked, live)
-			if t.index >= 0 {
-				heap.Remove(&m.schedule, t.index)
-			}
-		}
-	}
+	m.targets = targets
 }
 
-// settle takes a probe's result and plans the next probe.
-func (m *Monitor) settle(r result) {
-	live := r.t.member.Live
-	delete(m.running, live)
-	if r.err == nil {
-		m.stats.passed.Add(1)
-	} else {
-		m.stats.failed.Add(1)
+// firstWait is the time to a server's first probe. A new server's is at once, spread by
+// the jitter. A verdict that was carried over is no older than an interval, so that
+// its server waits its turn: a reload must not probe all servers together.
+func (m *Monitor) firstWait(verdict backend.Health) time.Duration {
+	if verdict != backend.HealthUnknown {
+		return rand.N(m.cfg.Interval)
 	}
-	m.mu.Lock()
-	t := m.tracked[live]
-	if t == nil { // it left while it was probed
-		m.mu.Unlock()
+	return rand.N(m.edgeInterval()*time.Duration(m.cfg.JitterPercent)/100 + 1)
+}
+
+// settle takes a probe's result, judges the server and plans its next probe.
+func (m *Monitor) settle(p probed) {
+	m.running--
+	if p.err == nil {
+		m.passed.Add(1)
+	} else {
+		m.failed.Add(1)
+	}
+	t := p.target
+	live := t.member.Live
+	if m.targets[live] != t { // it left, or left and came back, while it was probed
 		return
 	}
-	verdict, flipped := t.learn(r, m.cfg)
-	t.due = time.Now().Add(m.wait(t))
-	heap.Push(&m.schedule, t)
+	before := live.Health()
+	m.mu.Lock()
+	after := t.streak.learn(p.err == nil, before, m.cfg)
+	t.lastAt, t.took, t.lastError = time.Now(), p.took, ""
+	if p.err != nil {
+		t.lastError = p.err.Error()
+	}
 	m.mu.Unlock()
-	if flipped {
-		m.flip(t, verdict)
+	// Probes of one server never overlap: a slow one puts off the next.
+	t.due = t.begun.Add(m.wait(t.streak.onEdge(after)))
+	m.schedule.add(t)
+	if live.SetHealth(after) {
+		m.tellFlip(t, before, after)
 	}
 }
 
-// learn counts a result and gives the verdict. The first probe that passes decides at
-// once for a server without a verdict; failures must always reach the threshold.
-func (t *tracked) learn(r result, cfg *CheckConfig) (verdict backend.Health, flipped bool) {
-	t.lastAt, t.took = time.Now(), r.took
-	verdict = t.member.Health()
-	if r.err == nil {
-		t.passes, t.fails, t.lastError = t.passes+1, 0, ""
-		if verdict == backend.HealthUnknown || t.passes >= cfg.HealthyAfter {
-			verdict = backend.HealthUp
-		}
-	} else {
-		t.passes, t.fails, t.lastError = 0, t.fails+1, r.err.Error()
-		if t.fails >= cfg.UnhealthyAfter {
-			verdict = backend.HealthDown
-		}
-	}
-	return verdict, t.member.SetHealth(verdict)
-}
-
-// flip tells of a changed verdict.
-func (m *Monitor) flip(t *tracked, verdict backend.Health) {
-	m.stats.flips.Add(1)
-	if verdict == backend.HealthDown {
-		m.logger.Warn("server is down", zap.Stringer("server", t.member.ID),
-			zap.Int("failed_checks", t.fails), zap.String("error", t.lastError))
-	} else {
-		m.logger.Info("server is up", zap.Stringer("server", t.member.ID), zap.Int("passed_checks", t.passes))
-	}
-	m.onFlip()
-}
-
-// wait is the time to the next probe: short while the verdict may be about to change.
-func (m *Monitor) wait(t *tracked) time.Duration {
-	health := t.member.Health()
-	settled := health == backend.HealthUp && t.fails == 0 || health == backend.HealthDown && t.passes == 0
+// wait is the time between two probes of a server.
+func (m *Monitor) wait(onEdge bool) time.Duration {
 	interval := m.cfg.Interval
-	if !settled {
-		interval = min(interval, m.cfg.EdgeInterval)
+	if onEdge {
+		interval = m.edgeInterval()
 	}
 	jitter := interval * time.Duration(m.cfg.JitterPercent) / 100
 	return interval - jitter + rand.N(2*jitter+1)
 }
 
-// schedule is a heap of servers by their next probe.
-type schedule []*tracked
+func (m *Monitor) edgeInterval() time.Duration { return min(m.cfg.EdgeInterval, m.cfg.Interval) }
 
-func (s schedule) Len() int           { return len(s) }
-func (s schedule) Less(i, j int) bool { return s[i].due.Before(s[j].due) }
-func (s schedule) Swap(i, j int) {
-	s[i], s[j] = s[j], s[i]
-	s[i].index, s[j].index = i, j
-}
-
-// Push implements heap.Interface.
-func (s *schedule) Push(x any) {
-	t := x.(*tracked) //nolint:forcetypeassert,errcheck // nothing else is pushed.
-	t.index = len(*s)
-	*s = append(*s, t)
-}
-
-// Pop implements heap.Interface.
-func (s *schedule) Pop() any {
-	old := *s
-	t := old[len(old)-1]
-	old[len(old)-1] = nil
-	*s = old[:len(old)-1]
-	t.index = -1
-	return t
+// tellFlip tells of a verdict that has changed. The first verdict of a new server that
+// passes is no news: 10,000 of them at a start would bury the log.
+func (m *Monitor) tellFlip(t *target, before, after backend.Health) {
+	m.flips.Add(1)
+	fields := []zap.Field{zap.Stringer("server", t.member.ID), zap.Stringer("from", before), zap.Stringer("to", after)}
+	switch {
+	case after == backend.HealthDown:
+		m.logger.Warn("server is down", append(fields, zap.Int("failed_checks", t.streak.fails), zap.String("error", t.lastError))...)
+	case before == backend.HealthUnknown:
+		m.logger.Debug("server is up", append(fields, zap.Int("passed_checks", t.streak.passes))...)
+	default:
+		m.logger.Info("server is up", append(fields, zap.Int("passed_checks", t.streak.passes))...)
+	}
+	m.onFlip()
 }

@@ -1,9 +1,7 @@
 package healthcheck
 
 import (
-	"context"
 	"fmt"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,9 +11,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// Outlier ejects servers that fail on real requests. Report is called for each attempt
-// and takes no lock while the server does well; ejecting and re-admitting are done
-// under one.
+// Outlier ejects servers that fail on real requests. Report is called for every attempt
+// and only counts: it takes no lock and does not allocate. Where a count reaches its
+// limit, Report tells Run, which alone ejects and re-admits.
 //
 // A server that was re-admitted is on probation: until its first success a single
 // failure ejects it again, for longer.
@@ -23,117 +21,156 @@ type Outlier struct {
 	// immutable
 	cfg      *OutlierConfig
 	statuses *statusSet
-	logger   *zap.Logger
 	onChange func()
+	logger   *zap.Logger
+	synced   chan struct{}        // 1 slot: the view has changed
+	tripped  chan *backend.Member // servers that reached a limit
 
 	// atomic
-	records atomic.Pointer[map[*backend.Live]*record]
+	view         atomic.Pointer[outlierView]
+	ejections    [reasonCount]atomic.Uint64
+	suppressed   atomic.Uint64
+	readmissions atomic.Uint64
 
-	wake chan struct{} // an ejection was made: its end must be planned
+	syncing sync.Mutex // orders calls of Sync
 
-	// under mu
-	mu        sync.Mutex
-	members   []*backend.Member
-	ejections map[string]uint64
+	// one goroutine: Run's
+	full bool // an ejection was suppressed, and the log knows
+}
+
+// outlierView is the members and the counts of each; its map is not written once
+// published.
+type outlierView struct {
+	members []*backend.Member
+	records map[*backend.Live]*record
 }
 
 // record counts for one server.
 type record struct {
-	failures  atomic.Int32 // in a row
-	connects  atomic.Int32 // failed connects in a row
-	probation atomic.Bool
-	good, bad atomic.Uint32 // in this success-rate window
+	// atomic
+	failures   atomic.Uint32 // in a row
+	connects   atomic.Uint32 // failed connects in a row
+	trip       atomic.Uint32 // the reason that waits in Outlier.tripped, reasonNone for none
+	probation  atomic.Bool
+	readmitted atomic.Int64  // Unix nanoseconds
+	last       atomic.Uint32 // the last failure, packed
+	window     atomic.Uint64 // requests of this success-rate window: good above all
+
+	// one goroutine: Run's
+	forgiveAt time.Time // when an ejection is forgiven next; zero for never
+	wasDown   bool      // the active check found it down during the ejection
 }
 
-// OutlierStats count ejections by reason, from the Outlier's start.
-type OutlierStats struct{ Ejections map[string]uint64 }
+// The reasons of ejections.
+const (
+	reasonNone = iota
+	reasonConsecutive
+	reasonConnect
+	reasonRate
+	reasonProbation
+	reasonCount
+)
 
-// NewOutlier makes an Outlier. OnChange is called after each ejection and re-admission.
+// reasonNames are what log and metrics say.
+var reasonNames = [reasonCount]string{
+	reasonConsecutive: "consecutive_failures",
+	reasonConnect:     "connect_failures",
+	reasonRate:        "success_rate",
+	reasonProbation:   "probation",
+}
+
+// OutlierStats count from the Outlier's start.
+type OutlierStats struct {
+	Ejections    map[string]uint64 // by reason, every reason present
+	Suppressed   uint64            // ejections that max_ejected_percent prevented
+	Readmissions uint64
+}
+
+// maxTripped bounds the servers that wait for Run. One that finds no room comes again
+// with its next failure.
+const maxTripped = 256
+
+// NewOutlier makes an Outlier for a valid configuration. OnChange is called from Run's
+// goroutine after servers were ejected or re-admitted.
 func NewOutlier(upstream string, cfg *OutlierConfig, onChange func(), logger *zap.Logger) (*Outlier, error) {
 	statuses, err := parseStatuses(cfg.Statuses)
 	if err != nil {
-		return nil, fmt.Errorf("cannot watch upstream %q for outliers: %w", upstream, err)
+		return nil, fmt.Errorf("cannot watch upstream %q for outliers: statuses: %w", upstream, err)
 	}
 	o := &Outlier{
-		cfg: cfg, statuses: statuses, logger: logger, onChange: onChange,
-		wake: make(chan struct{}, 1), ejections: map[string]uint64{},
+		cfg: cfg, statuses: statuses, onChange: onChange, logger: logger,
+		synced: make(chan struct{}, 1), tripped: make(chan *backend.Member, maxTripped),
 	}
-	o.records.Store(&map[*backend.Live]*record{})
+	o.view.Store(&outlierView{})
 	return o, nil
 }
 
-// Sync tells the members.
+// Sync tells the members. The slice must not change afterwards.
 func (o *Outlier) Sync(members []*backend.Member) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	old := *o.records.Load()
-	next := make(map[*backend.Live]*record, len(members))
+	o.syncing.Lock()
+	defer o.syncing.Unlock()
+	old := o.view.Load().records
+	next := &outlierView{members: members, records: make(map[*backend.Live]*record, len(members))}
 	for _, m := range members {
 		r := old[m.Live]
 		if r == nil {
 			r = &record{}
 		}
-		next[m.Live] = r
+		next.records[m.Live] = r
 	}
-	o.members = members
-	o.records.Store(&next)
-	o.notify()
+	o.view.Store(next)
+	select {
+	case o.synced <- struct{}{}:
+	default:
+	}
 }
 
 // Stats gives the counters.
 func (o *Outlier) Stats() OutlierStats {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	counts := make(map[string]uint64, len(o.ejections))
-	for reason, n := range o.ejections {
-		counts[reason] = n
+	counts := make(map[string]uint64, reasonCount-1)
+	for reason := reasonNone + 1; reason < reasonCount; reason++ {
+		counts[reasonNames[reason]] = o.ejections[reason].Load()
 	}
-	return OutlierStats{counts}
+	return OutlierStats{Ejections: counts, Suppressed: o.suppressed.Load(), Readmissions: o.readmissions.Load()}
 }
 
-// Reasons of ejections, as they stand in log and metrics.
-const (
-	reasonConsecutive = "consecutive_failures"
-	reasonConnect     = "connect_failures"
-	reasonRate        = "success_rate"
-)
-
 // Report learns from an attempt. What the client broke off, and a pooled connection
-// that had died, say nothing about the server.
+// that had died, say nothing about the server; neither does what comes in late, of an
+// attempt from before an ejection.
 func (o *Outlier) Report(m *backend.Member, out backend.Outcome) {
 	if out.Failure == backend.FailureClient || out.Failure == backend.FailureStale {
 		return
 	}
-	r := (*o.records.Load())[m.Live]
-	if r == nil {
-		return // it has left
-	}
-	if !o.failed(out) {
-		o.succeeded(m, r)
+	r := o.view.Load().records[m.Live]
+	if r == nil || m.Ejected() || r.predates(out) {
 		return
 	}
-	r.bad.Add(1)
-	if out.Failure == backend.FailureConnect {
-		if n := r.connects.Add(1); o.cfg.ConnectFailures > 0 && int(n) >= o.cfg.ConnectFailures {
-			o.eject(m, r, reasonConnect)
-		}
-	}
-	n := r.failures.Add(1)
-	if o.cfg.ConsecutiveFailures > 0 && (int(n) >= o.cfg.ConsecutiveFailures || r.probation.Load()) {
-		o.eject(m, r, reasonConsecutive)
+	if o.failed(out) {
+		o.countFailure(m, r, out)
+	} else {
+		o.countSuccess(r)
 	}
 }
 
+// failed reports whether the attempt counts against the server.
 func (o *Outlier) failed(out backend.Outcome) bool {
 	return out.Failure != backend.FailureNone || o.statuses.has(out.Status) ||
-		o.cfg.SlowAfter > 0 && out.Total > o.cfg.SlowAfter
+		o.cfg.SlowAfter > 0 && out.Header > o.cfg.SlowAfter
 }
 
-// succeeded writes only where something changes: a server that does well is reported
+// predates reports whether the attempt began before the server was re-admitted. It
+// matters until the first success only.
+func (r *record) predates(out backend.Outcome) bool {
+	return r.probation.Load() && time.Now().Add(-out.Total).UnixNano() < r.readmitted.Load()
+}
+
+const goodRequest = 1<<32 | 1 // in record.window
+
+// countSuccess writes only where something changes: a server that does well is reported
 // thousands of times a second.
-func (o *Outlier) succeeded(m *backend.Member, r *record) {
+func (o *Outlier) countSuccess(r *record) {
 	if o.cfg.SuccessRate.Enabled {
-		r.good.Add(1)
+		r.window.Add(goodRequest)
 	}
 	if r.failures.Load() != 0 {
 		r.failures.Store(0)
@@ -141,155 +178,62 @@ func (o *Outlier) succeeded(m *backend.Member, r *record) {
 	if r.connects.Load() != 0 {
 		r.connects.Store(0)
 	}
-	if r.probation.Load() && !m.Ejected() {
+	if r.probation.Load() {
 		r.probation.Store(false)
 	}
 }
 
-// eject takes a server out, if the share that may be out allows it.
-func (o *Outlier) eject(m *backend.Member, r *record, reason string) {
-	o.mu.Lock()
-	if m.Ejected() || !o.mayEject() {
-		o.mu.Unlock()
+func (o *Outlier) countFailure(m *backend.Member, r *record, out backend.Outcome) {
+	if o.cfg.SuccessRate.Enabled {
+		r.window.Add(1)
+	}
+	r.last.Store(packFailure(out))
+	var connects uint32
+	if out.Failure == backend.FailureConnect {
+		connects = r.connects.Add(1)
+	} else if r.connects.Load() != 0 {
+		r.connects.Store(0) // it takes connections
+	}
+	failures := r.failures.Add(1)
+	switch {
+	case r.probation.Load():
+		o.trip(m, r, reasonProbation)
+	case o.cfg.ConnectFailures > 0 && int(connects) >= o.cfg.ConnectFailures:
+		o.trip(m, r, reasonConnect)
+	case o.cfg.ConsecutiveFailures > 0 && int(failures) >= o.cfg.ConsecutiveFailures:
+		o.trip(m, r, reasonConsecutive)
+	}
+}
+
+// trip hands a server to Run, once until Run has dealt with it.
+func (o *Outlier) trip(m *backend.Member, r *record, reason uint32) {
+	if !r.trip.CompareAndSwap(reasonNone, reason) {
 		return
 	}
-	length := min(o.cfg.EjectFor*time.Duration(m.Ejections()+1), o.cfg.MaxEjectFor)
-	m.Eject(time.Now().Add(length))
+	select {
+	case o.tripped <- m:
+	default:
+		r.trip.Store(reasonNone)
+	}
+}
+
+func packFailure(out backend.Outcome) uint32 {
+	return uint32(out.Failure)<<16 | uint32(out.Status)&0xffff //nolint:gosec // a status has three digits.
+}
+
+// lastFailure is the record's last failure in words.
+func (r *record) lastFailure() string {
+	packed := r.last.Load()
+	failure, status := backend.Failure(packed>>16), packed&0xffff //nolint:gosec // as packed above.
+	if failure != backend.FailureNone {
+		return failure.String()
+	}
+	return fmt.Sprintf("status %d", status)
+}
+
+// forget starts the counts anew.
+func (r *record) forget() {
 	r.failures.Store(0)
 	r.connects.Store(0)
-	r.probation.Store(true)
-	o.ejections[reason]++
-	o.mu.Unlock()
-	o.logger.Warn("server is ejected", zap.Stringer("server", m.ID), zap.String("reason", reason), zap.Duration("for", length))
-	o.notify()
-	o.onChange()
-}
-
-// mayEject keeps enough servers in: the last available one always, and no more out
-// than the configured share, of which one is always allowed.
-func (o *Outlier) mayEject() bool {
-	ejected, available := 0, 0
-	for _, m := range o.members {
-		if m.Ejected() {
-			ejected++
-		}
-		if m.Available() && m.Weight > 0 {
-			available++
-		}
-	}
-	if available <= 1 {
-		return o.cfg.MaxEjectedPercent == 100
-	}
-	return ejected == 0 || (ejected+1)*100 <= o.cfg.MaxEjectedPercent*len(o.members)
-}
-
-func (o *Outlier) notify() {
-	select {
-	case o.wake <- struct{}{}:
-	default:
-	}
-}
-
-// Run re-admits servers and compares success rates until ctx ends.
-func (o *Outlier) Run(ctx context.Context) error {
-	compare := time.NewTicker(o.cfg.SuccessRate.Window)
-	defer compare.Stop()
-	end := time.NewTimer(0)
-	defer end.Stop()
-	forgive := time.NewTicker(o.cfg.MaxEjectFor)
-	defer forgive.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-o.wake:
-		case <-end.C:
-		case <-forgive.C:
-			o.forgive()
-		case <-compare.C:
-			o.compare()
-		}
-		if wait, ok := o.readmit(); ok {
-			end.Reset(wait)
-		}
-	}
-}
-
-// readmit ends the ejections whose time is over, and gives the wait for the next one.
-func (o *Outlier) readmit() (wait time.Duration, ok bool) {
-	now := time.Now()
-	changed := false
-	o.mu.Lock()
-	for _, m := range o.members {
-		until := m.EjectedUntil()
-		switch {
-		case until.IsZero():
-		case !until.After(now):
-			m.Readmit()
-			changed = true
-			o.logger.Info("server is re-admitted on probation", zap.Stringer("server", m.ID))
-		case !ok || until.Sub(now) < wait:
-			wait, ok = until.Sub(now), true
-		}
-	}
-	o.mu.Unlock()
-	if changed {
-		o.onChange()
-	}
-	return wait, ok
-}
-
-// forgive lets servers that behave earn back short ejections.
-func (o *Outlier) forgive() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, m := range o.members {
-		if !m.Ejected() {
-			m.ForgiveEjection()
-		}
-	}
-}
-
-// compare ejects servers whose success rate is far below the others' (Envoy, outlier
-// detection, success rate).
-func (o *Outlier) compare() {
-	cfg := o.cfg.SuccessRate
-	if !cfg.Enabled {
-		return
-	}
-	type rated struct {
-		member *backend.Member
-		record *record
-		rate   float64
-	}
-	var list []rated
-	sum := 0.0
-	records := *o.records.Load()
-	o.mu.Lock()
-	members := o.members
-	o.mu.Unlock()
-	for _, m := range members {
-		r := records[m.Live]
-		if r == nil {
-			continue
-		}
-		good, bad := r.good.Swap(0), r.bad.Swap(0)
-		if total := int(good + bad); total >= cfg.MinRequests {
-			rate := float64(good) / float64(total)
-			list, sum = append(list, rated{m, r, rate}), sum+rate
-		}
-	}
-	if len(list) < cfg.MinServers {
-		return
-	}
-	mean, variance := sum/float64(len(list)), 0.0
-	for _, x := range list {
-		variance += (x.rate - mean) * (x.rate - mean)
-	}
-	least := mean - cfg.StdevFactor*math.Sqrt(variance/float64(len(list)))
-	for _, x := range list {
-		if x.rate < least {
-			o.eject(x.member, x.record, reasonRate)
-		}
-	}
+	r.trip.Store(reasonNone)
 }
