@@ -83,7 +83,8 @@ type Client interface {
 	// Inform sends an interim response (1xx, not 101) at once. It is a no-op for
 	// clients that cannot take one (HTTP/1.0).
 	Inform(*Response) error
-	// Start sends the head of the final response. The front keeps r until the
+	// Start sends the head of the final response. That of a body of known length
+	// may wait for the first body bytes as they do. The front keeps r until the
 	// exchange ends, and asks its Trailer then.
 	Start(r *Response) error
 	// Write sends body bytes. They may wait in a buffer until Flush, or until the

@@ -64,7 +64,7 @@ func (f *Front) acquire() *client {
 func (f *Front) release(cl *client) {
 	cl.body.forget()
 	clear(cl.req.fields)
-	if cap(cl.out) > 4*outSize {
+	if cap(cl.out) > 4*outSize || cl.out == nil {
 		cl.out = make([]byte, 0, outSize)
 	}
 	cl.c, cl.ctx, cl.tun, cl.resp, cl.err = nil, nil, nil, nil, nil
@@ -262,6 +262,7 @@ func (cl *client) Hijack() (net.Conn, error) {
 		return nil, err
 	}
 	cl.tunnel = true
+	cl.out = nil // a tunnel may be long, and does not need it.
 	return &tunnelConn{Conn: cl.c.stream, in: cl.tun, wire: cl.c.wire}, nil
 }
 

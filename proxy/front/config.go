@@ -40,8 +40,8 @@ type Config struct {
 	KeepAliveTimeout time.Duration `yaml:"keep_alive_timeout"`
 
 	// MaxHeaderSize bounds the request head, request line included; above it
-	// drover answers 431. Each connection holds a buffer of this size. Default
-	// 32KiB.
+	// drover answers 431. Each connection with a request holds a buffer of this
+	// size. Default 32KiB.
 	MaxHeaderSize units.Size `yaml:"max_header_size"`
 	// MaxHeaderFields bounds the number of header fields, and that of trailer
 	// fields; above it drover answers 431. Default 128.

@@ -196,6 +196,13 @@ func TestPipelinedRefusalEndsTheRest(t *testing.T) {
 	}
 }
 
+func TestRefusalOfHEADHasNoBody(t *testing.T) {
+	tf := serveTest(t, nil, reply("ok"))
+	if got := tf.dial(t).send("HEAD / HTTP/1.1\r\nHost: a b\r\n\r\n").rest(); !strings.HasSuffix(got, "\r\n\r\n") {
+		t.Errorf("got %q", got)
+	}
+}
+
 // A response that breaks off must look broken, whatever its framing.
 func TestCutResponses(t *testing.T) {
 	type row struct {

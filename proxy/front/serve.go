@@ -185,6 +185,7 @@ func (f *Front) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	if cl == nil {
 		cl = f.acquire()
 		cl.c = c
+		cl.exch.Request.Method = ctx.Request.Header.Method() // GET when even that is lost.
 	}
 	if no := c.whyUnreadable(err); no != clientLost {
 		f.refuse(cl, no)

@@ -185,6 +185,27 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
+func TestMaxHeaderSize(t *testing.T) {
+	tf := serveTest(t, func(c *Config) { c.MaxHeaderSize = 1 << 10 }, reply("ok"))
+	fits := "GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("y", 1024-len(get11)-len("X: \r\n")) + "\r\n\r\n"
+	over := strings.Replace(fits, "y", "yy", 1)
+	c := tf.dial(t).send(fits, fits)
+	for range 2 {
+		if got := c.head(); !strings.HasPrefix(got, "HTTP/1.1 200 ") {
+			t.Errorf("a head of %d bytes got %q", len(fits), got)
+		}
+		c.exactly(2)
+	}
+	for _, c := range []*testConn{c, tf.dial(t)} {
+		if got := c.send(over).head(); !strings.HasPrefix(got, "HTTP/1.1 431 ") {
+			t.Errorf("a head of %d bytes got %q", len(over), got)
+		}
+	}
+	if got := tf.rejected(); got != "431 HL, 431 HL" {
+		t.Errorf("reported %q", got)
+	}
+}
+
 func TestUpdateAppliesToOpenConnections(t *testing.T) {
 	tf := serveTest(t, nil, reply("ok"))
 	c := tf.dial(t).send(get11)
