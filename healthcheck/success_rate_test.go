@@ -35,7 +35,11 @@ func TestOutlierSuccessRate(t *testing.T) {
 	f([]int{100, 100, 100, 100, 96}, "e", func(c *OutlierConfig) { c.SuccessRate.GoodPercent = 100 })
 	f([]int{100, 100, 100, 100, 60}, "", func(c *OutlierConfig) { c.SuccessRate.MinRequests = 101 })
 	f([]int{100, 100, 100, 100, 100, 100, 100, 100, 20, 20}, "ij", none)
-	f([]int{100, 100, 100, 100, 60}, "", func(c *OutlierConfig) { c.SuccessRate.StdevFactor = 1.9999; c.MaxEjectedPercent = 0; c.SuccessRate.MinServers = 6 })
+	f([]int{100, 100, 100, 100, 60}, "", func(c *OutlierConfig) {
+		c.SuccessRate.StdevFactor = 1.9999
+		c.MaxEjectedPercent = 0
+		c.SuccessRate.MinServers = 6
+	})
 }
 
 // TestOutlierSuccessRateWindows wants each window judged by its own requests.
