@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -72,7 +73,12 @@ func (c *grpcChecker) explain(err error, wire *grpcWire) error {
 	if onWire != nil {
 		return onWire
 	}
-	switch got := status.Convert(err); got.Code() {
+	got := status.Convert(err)
+	if wire.late() && got.Code() == codes.Unavailable {
+		// gRPC's own connection deadline and ours race; the time-out is what happened.
+		return &probeError{"timed out while " + stage, err}
+	}
+	switch got.Code() {
 	case codes.NotFound:
 		return &probeError{fmt.Sprintf("the server's health service does not know service %q", c.service), err}
 	case codes.Unimplemented:
@@ -97,6 +103,12 @@ type grpcWire struct {
 	mu    sync.Mutex
 	stage string
 	err   error
+}
+
+// late reports whether the probe's time is over, or all but.
+func (w *grpcWire) late() bool {
+	deadline, ok := w.probe.Deadline()
+	return ok && time.Until(deadline) < 10*time.Millisecond
 }
 
 func (w *grpcWire) dial(context.Context, string) (net.Conn, error) {
