@@ -200,7 +200,6 @@ func (o *Outlier) readmitCause(m *backend.Member, r *record, now time.Time) stri
 
 // readmit lets a server in on probation, which must stand before its first request.
 func (o *Outlier) readmit(m *backend.Member, r *record, now time.Time, cause string) {
-	r.forget()
 	r.window.Store(0)
 	r.readmitted.Store(now.UnixNano())
 	r.probation.Store(true)

@@ -230,6 +230,27 @@ func TestMonitorCarriesVerdicts(t *testing.T) {
 	})
 }
 
+// TestMonitorReloadSpreadsProbes wants servers with a carried verdict to be probed over an
+// interval, not all at once.
+func TestMonitorReloadSpreadsProbes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startMonitor(t, func(c *CheckConfig) { c.Parallel = 1000 })
+		members := make([]*backend.Member, 1000)
+		for i := range members {
+			members[i] = member(fmt.Sprintf("s%d", i))
+			members[i].SetHealth(backend.HealthUp)
+		}
+		b.Sync(members)
+		for second := 1; second <= 5; second++ {
+			before := b.Stats().Passed
+			sleep(time.Second)
+			if got := b.Stats().Passed - before; got < 100 || got > 300 {
+				t.Errorf("got %d probes in second %d; want about 200", got, second)
+			}
+		}
+	})
+}
+
 func TestMonitorTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := startMonitor(t, func(*CheckConfig) {})
