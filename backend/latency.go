@@ -18,16 +18,16 @@ type Latency struct {
 }
 
 // Observe adds one response time seen at now. Decay is the averaging period: an
-// observation's influence falls to 1/e after it. Two observations more than 49
-// days apart may weigh as if they were closer.
+// observation's influence falls to 1/e after it. Time that runs backwards, as
+// between two requests that end together or when the clock is set, counts as none.
+// Two observations more than 24 days apart weigh as if they came together.
 func (l *Latency) Observe(now time.Time, took, decay time.Duration) {
 	at := latencyClock(now)
 	for {
 		old := l.state.Load()
 		cost := float32(max(took, 1))
 		if oldCost, oldAt := unpackLatency(old); oldAt != 0 && cost < oldCost {
-			elapsed := float64(at-oldAt) * float64(time.Millisecond)
-			weight := float32(math.Exp(-elapsed / float64(decay)))
+			weight := float32(remaining(oldAt, at, decay))
 			cost = oldCost*weight + cost*(1-weight)
 		}
 		if l.state.CompareAndSwap(old, packLatency(cost, at)) {
@@ -44,14 +44,19 @@ func (l *Latency) Average(now time.Time, decay time.Duration) time.Duration {
 	if at == 0 {
 		return 0
 	}
-	elapsed := float64(latencyClock(now)-at) * float64(time.Millisecond)
-	return time.Duration(float64(cost) * math.Exp(-elapsed/float64(decay)))
+	return time.Duration(float64(cost) * remaining(at, latencyClock(now), decay))
 }
 
 // Last is the average as of the last observation, 0 before the first.
 func (l *Latency) Last() time.Duration {
 	cost, _ := unpackLatency(l.state.Load())
 	return time.Duration(cost)
+}
+
+// remaining is the part of an observation's influence that is left, from 0 to 1.
+func remaining(from, to uint32, decay time.Duration) float64 {
+	elapsed := max(int32(to-from), 0) //nolint:gosec // wraps on purpose: the difference may be negative.
+	return math.Exp(-float64(elapsed) * float64(time.Millisecond) / float64(max(decay, 1)))
 }
 
 func latencyClock(t time.Time) uint32 {

@@ -112,15 +112,24 @@ func (l *Live) Held() bool { return l.held.Load() }
 // Acquire counts one request in flight. With a limit above 0 it fails, counting
 // nothing, when that many are in flight already.
 func (l *Live) Acquire(limit int) bool {
+	if limit <= 0 {
+		l.inFlight.Add(1)
+	} else if !l.acquireBelow(int64(limit)) {
+		return false
+	}
+	if l.Group != nil {
+		l.Group.Add(1)
+	}
+	return true
+}
+
+func (l *Live) acquireBelow(limit int64) bool {
 	for {
 		n := l.inFlight.Load()
-		if limit > 0 && n >= int64(limit) {
+		if n >= limit {
 			return false
 		}
 		if l.inFlight.CompareAndSwap(n, n+1) {
-			if l.Group != nil {
-				l.Group.Add(1)
-			}
 			return true
 		}
 	}

@@ -60,7 +60,7 @@ type AuthConfig struct {
 	// Kerberos and other SASL mechanisms are not. Default digest.
 	Scheme string `yaml:"scheme"`
 	// CredentialsFile holds user:password in its first line. It is read when the
-	// session starts.
+	// session starts; a relative path is below the configuration file's directory.
 	CredentialsFile string `yaml:"credentials_file"`
 }
 

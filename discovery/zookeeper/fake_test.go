@@ -102,7 +102,7 @@ func (f *fake) accept() {
 		f.accepted++
 		f.mu.Unlock()
 		f.workers.Go(func() {
-			defer conn.Close() //nolint:errcheck // a test's end or fault.
+			defer conn.Close()
 			f.serve(conn)
 		})
 	}

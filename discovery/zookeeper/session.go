@@ -161,6 +161,9 @@ func (s *Session) Run(ctx context.Context) error {
 
 	s.follow(ctx, conn, credentials)
 
+	if !s.State().Connected {
+		s.dropConnection(context.Cause(ctx)) // there is no session to close in good order
+	}
 	conn.Close()
 	stopDialing()
 	s.dropConnection(context.Cause(ctx))

@@ -223,12 +223,11 @@ type sim struct {
 	now    time.Time
 	lossy  bool
 
-	up      bool
-	reads   []read  // sent, not yet carried out
-	replies []reply // carried out
-	inbox   []func()
-	set     []backend.Server
-	sets    int
+	up    bool
+	reads []read // sent, not yet carried out
+	inbox []func()
+	set   []backend.Server
+	sets  int
 }
 
 func newSim(random *rand.Rand, descend bool) *sim {
