@@ -96,25 +96,41 @@ func dubboEndpoints(s backend.Server, metadata object) ([]backend.Server, error)
 	if err != nil || list == "" {
 		return []backend.Server{s}, err
 	}
-	var endpoints []struct {
-		Port     int64  `json:"port"`
-		Protocol string `json:"protocol"`
-	}
+	var endpoints []object
 	if err := json.Unmarshal([]byte(list), &endpoints); err != nil {
 		return nil, fmt.Errorf("cannot parse dubbo.endpoints %.64q: %w", list, err)
 	}
 	var servers []backend.Server
+	var foreign []string
 	for _, e := range endpoints {
-		scheme, ok := httpSchemes[e.Protocol]
+		protocol, err := e.text("protocol")
+		if err != nil {
+			return nil, err
+		}
+		scheme, ok := httpSchemes[strings.ToLower(protocol)]
 		if !ok {
+			foreign = append(foreign, protocol)
 			continue
 		}
-		one, err := newServer(s.Origin, scheme, s.Host, e.Port)
+		port, _, err := e.number("port")
+		if err != nil {
+			return nil, err
+		}
+		one, err := newServer(s.Origin, scheme, s.Host, port)
 		if err != nil {
 			return nil, err
 		}
 		one.Weight, one.Zone, one.Role = s.Weight, s.Zone, s.Role
 		servers = append(servers, one)
 	}
+	if len(servers) == 0 && len(foreign) > 0 {
+		return nil, errForeign(strings.Join(foreign, ", "))
+	}
 	return servers, nil
+}
+
+// errForeign tells of a provider that speaks no HTTP: an operator who wonders about an
+// empty upstream finds it in the status.
+func errForeign(protocol string) error {
+	return fmt.Errorf("got protocol %.64q; want http, https, rest or tri", protocol)
 }

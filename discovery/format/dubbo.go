@@ -29,7 +29,10 @@ func decodeDubbo(path string, data []byte) ([]backend.Server, error) {
 	}
 	scheme, ok := httpSchemes[strings.ToLower(u.Scheme)]
 	if !ok {
-		return nil, nil // it speaks something else, as most providers do
+		return nil, errForeign(u.Scheme)
+	}
+	if u.User != nil {
+		return nil, fmt.Errorf("got user information in the URL; want none")
 	}
 	port, err := strconv.ParseInt(u.Port(), 10, 32)
 	if err != nil {

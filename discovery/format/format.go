@@ -63,8 +63,8 @@ func base(path string) string { return path[strings.LastIndexByte(path, '/')+1:]
 
 // newServer checks what an entry said and makes a server of it.
 func newServer(path, scheme, host string, port int64) (backend.Server, error) {
-	host = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(host), "["), "]")
-	if err := checkHost(host); err != nil {
+	host, err := canonicalHost(host)
+	if err != nil {
 		return backend.Server{}, err
 	}
 	if port < 1 || port > 65535 {
@@ -80,25 +80,29 @@ func newServer(path, scheme, host string, port int64) (backend.Server, error) {
 // maxHost is the longest DNS name (RFC 1035, section 2.3.4).
 const maxHost = 253
 
-func checkHost(host string) error {
-	if host == "" {
-		return fmt.Errorf("got no host; want a name or an address")
-	}
+// canonicalHost gives the one spelling of a host: one server written in two ways must
+// not become two servers.
+func canonicalHost(text string) (string, error) {
+	host := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(text), "["), "]")
 	// A zone ("fe80::1%eth0") may hold any text and means something on one host only.
 	if a, err := netip.ParseAddr(host); err == nil && a.Zone() == "" {
-		return nil
+		return a.Unmap().String(), nil
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if host == "" {
+		return "", fmt.Errorf("got no host; want a name or an address")
 	}
 	if len(host) > maxHost {
-		return fmt.Errorf("got a host of %d bytes; want at most %d", len(host), maxHost)
+		return "", fmt.Errorf("got a host of %d bytes; want at most %d", len(host), maxHost)
 	}
 	for _, c := range host {
 		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '.', c == '_':
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '.', c == '_':
 		default:
-			return fmt.Errorf("got host %.64q; want a name or an address", host)
+			return "", fmt.Errorf("got host %.64q; want a name or an address", text)
 		}
 	}
-	return nil
+	return host, nil
 }
 
 // setWeight takes a weight from a number that an entry holds, in whatever spelling.
@@ -199,15 +203,32 @@ func decodeAuto(path string, data []byte) ([]backend.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case object.has("serviceEndpoint"):
-		return decodeServerSet(path, data)
-	case object.has("address"):
-		return decodeCurator(path, data)
-	case object.has("host") && object.has("port"):
-		return decodeNerve(path, data)
+	var found []jsonShape
+	for _, shape := range jsonShapes {
+		if !slices.ContainsFunc(shape.keys, func(key string) bool { return !object.has(key) }) {
+			found = append(found, shape)
+		}
 	}
-	return nil, fmt.Errorf("got JSON with keys %s; want serviceEndpoint (serverset), address (curator) or host and port (nerve)", object.keys())
+	switch len(found) {
+	case 1:
+		return found[0].decode(path, data)
+	case 0:
+		return nil, fmt.Errorf("got JSON with keys %s; want serviceEndpoint (serverset), address (curator) or host and port (nerve)", object.keys())
+	}
+	return nil, fmt.Errorf("got JSON with keys %s, which reads as %s and as %s; want one, or a format that names it", object.keys(), found[0].name, found[1].name)
+}
+
+// jsonShape tells an entry's format by the keys that it has.
+type jsonShape struct {
+	name   string
+	keys   []string
+	decode Decoder
+}
+
+var jsonShapes = []jsonShape{
+	{"serverset", []string{"serviceEndpoint"}, decodeServerSet},
+	{"curator", []string{"address"}, decodeCurator},
+	{"nerve", []string{"host", "port"}, decodeNerve},
 }
 
 func isDubboName(name string) bool {

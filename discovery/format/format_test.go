@@ -48,6 +48,8 @@ const (
 	springCloud   = `{"name":"orders","id":"u","address":"h.example","port":80,"payload":{"@class":"org.springframework.cloud.zookeeper.discovery.ZookeeperInstance","id":"orders-1","name":"orders","metadata":{"instance_status":"UP","weight":"7","zone":"a"}}}`
 	springDown    = `{"address":"h","port":80,"payload":{"metadata":{"instance_status":"OUT_OF_SERVICE"}}}`
 	dubbo3        = `{"name":"app","address":"192.0.2.2","port":20880,"payload":{"@class":"org.apache.dubbo.registry.zookeeper.ZookeeperInstance","metadata":{"dubbo.endpoints":"[{\"port\":20880,\"protocol\":\"dubbo\"},{\"port\":50051,\"protocol\":\"tri\"}]"}}}`
+	dubbo3Texts   = `{"address":"192.0.2.2","port":20880,"payload":{"metadata":{"dubbo.endpoints":"[{\"port\":\"50051\",\"protocol\":\"TRI\"}]"}}}`
+	dubbo3Foreign = `{"address":"192.0.2.2","port":20880,"payload":{"metadata":{"dubbo.endpoints":"[{\"port\":1,\"protocol\":\"dubbo\"},{\"port\":2,\"protocol\":\"grpc\"}]"}}}`
 	dubboName     = `/dubbo/org.example.Hello/providers/tri%3A%2F%2F192.0.2.2%3A20892%2Forg.example.Hello%3Fgroup%3Dg1%26version%3D1.0.0`
 	dubboWeighted = `/p/rest%3A%2F%2F%5B2001%3Adb8%3A%3A5%5D%3A80%2Fx%3Fweight%3D0%26dubbo.tag%3Dgray`
 	dubboForeign  = `/p/dubbo%3A%2F%2F192.0.2.2%3A20892%2Fx`
@@ -79,7 +81,15 @@ func TestDecoders(t *testing.T) {
 
 	f("dubbo", dubboName, "127.0.0.1", "http://192.0.2.2:20892 w=100")
 	f("dubbo", dubboWeighted, "", "http://[2001:db8::5]:80 w=0 t=gray")
-	f("dubbo", dubboForeign, "", "")
+	f("curator", "/a/d", dubbo3Texts, "http://192.0.2.2:50051 w=1")
+	f("curator", "/a/d", dubbo3Foreign, `error: got protocol "dubbo, grpc"; want http, https, rest or tri`)
+	f("curator", "/a/name", `{"address":"Web-1.Example.","port":80}`, "http://web-1.example:80 w=1")
+	f("curator", "/a/v6", `{"address":"2001:DB8:0::1","port":80}`, "http://[2001:db8::1]:80 w=1")
+	f("curator", "/a/v4in6", `{"address":"::ffff:10.0.0.1","port":80}`, "http://10.0.0.1:80 w=1")
+	f("curator", "/a/dot", `{"address":".","port":80}`, "error: got no host; want a name or an address")
+
+	f("dubbo", dubboForeign, "", `error: got protocol "dubbo"; want http, https, rest or tri`)
+	f("dubbo", "/p/rest%3A%2F%2Fme%3Asecret%40h%3A80%2Fx", "", "error: got user information in the URL; want none")
 	f("dubbo", "/services/app/192.0.2.2:20880", dubbo3, "http://192.0.2.2:50051 w=1")
 	f("dubbo", "/p/x", "", `error: got name "x"; want a percent-encoded URL, or JSON as content`)
 	f("dubbo", "/p/rest%3A%2F%2Fh%3A80%2Fx%3Fenabled%3Dfalse", "", "")
@@ -87,6 +97,7 @@ func TestDecoders(t *testing.T) {
 	f("serverset", "/s/member_0000000001", aurora, "http://foo:8080 w=1")
 	f("serverset", "/s/member_1", `{"serviceEndpoint":{"host":"foo","port":1000},"status":"ALIVE"}`, "http://foo:1000 w=1")
 	f("serverset", "/s/member_1", `{"serviceEndpoint":{"host":"foo","port":1000},"status":"DEAD"}`, "")
+	f("serverset", "/s/member_1", `{"serviceEndpoint":{"host":"foo","port":1000},"additionalEndpoints":{"http":{"host":"foo"}}}`, "http://foo:1000 w=1")
 	f("serverset", "/s/vector_1", `{"vector":[]}`, "")
 	f("serverset", "/s/member_1", `{"status":"ALIVE"}`, "error: got no serviceEndpoint with host and port; want one")
 
@@ -111,6 +122,7 @@ func TestDecoders(t *testing.T) {
 	f("auto", nerveInName, "", "http://10.0.0.1:3000 w=5 p=1 z=x")
 	f("auto", "/s/h:80", "", "http://h:80 w=1")
 	f("auto", "/s/x", `{"a":1}`, "error: got JSON with keys a; want serviceEndpoint (serverset), address (curator) or host and port (nerve)")
+	f("auto", "/s/x", `{"address":"h","host":"h","port":80}`, "error: got JSON with keys address, host, port, which reads as curator and as nerve; want one, or a format that names it")
 	f("thrift", "", "", `got format "thrift"; want one of auto, curator, dubbo, nerve, plain, serverset`)
 }
 
@@ -133,13 +145,14 @@ func TestRejectsLogOnce(t *testing.T) {
 		r.Add("/a", errors.New("bad port"))
 	}
 	r.Add("/a", errors.New("bad host"))
+	r.Add("/a", errors.New("bad port")) // two reasons that take turns
 	r.Add("/b", errors.New("bad port"))
 	if got := logs.Len(); got != 3 {
 		t.Errorf("logged %d lines; want one per path and reason, 3", got)
 	}
 	r.Remove("/a")
-	if list := r.List(); len(list) != 1 || list[0].Path != "/b" || r.Total() != 5 {
-		t.Errorf("list %v, total %d; want only /b, total 5", list, r.Total())
+	if list := r.List(); len(list) != 1 || list[0].Path != "/b" || r.Total() != 6 {
+		t.Errorf("list %v, total %d; want only /b, total 6", list, r.Total())
 	}
 	for i := range 2 * maxRejects {
 		r.Add(fmt.Sprint("/x", i), errors.New("bad"))

@@ -21,6 +21,9 @@ type Rejected struct {
 // maxRejects bounds what is remembered of a registry full of rubbish.
 const maxRejects = 1000
 
+// maxReasons bounds what one entry can put into the log.
+const maxReasons = 8
+
 // Rejects keeps the entries of one source that cannot be used. It is safe for
 // concurrent use.
 type Rejects struct {
@@ -30,12 +33,13 @@ type Rejects struct {
 	// under mu
 	mu       sync.Mutex
 	rejected map[string]Rejected
+	logged   map[string][]string // the reasons logged for each path
 	total    int
 }
 
 // NewRejects makes an empty one.
 func NewRejects(logger *zap.Logger) *Rejects {
-	return &Rejects{logger: logger, rejected: map[string]Rejected{}}
+	return &Rejects{logger: logger, rejected: map[string]Rejected{}, logged: map[string][]string{}}
 }
 
 // Add notes that an entry cannot be used. It is logged once for each path and reason.
@@ -54,7 +58,10 @@ func (r *Rejects) Add(path string, err error) {
 		return
 	}
 	r.rejected[path] = Rejected{Path: path, Reason: reason, At: time.Now(), Count: 1}
-	r.logger.Warn("an entry cannot be used; its neighbours are", zap.String("entry", path), zap.String("reason", reason))
+	if logged := r.logged[path]; len(logged) < maxReasons && !slices.Contains(logged, reason) {
+		r.logged[path] = append(logged, reason)
+		r.logger.Warn("an entry cannot be used; its neighbours are", zap.String("entry", path), zap.String("reason", reason))
+	}
 }
 
 // Remove notes that an entry is good again, or gone.
@@ -62,6 +69,7 @@ func (r *Rejects) Remove(path string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.rejected, path)
+	delete(r.logged, path)
 }
 
 // List gives the entries that cannot be used at present, by path.

@@ -26,7 +26,7 @@ func decodeServerSet(path string, data []byte) ([]backend.Server, error) {
 		return nil, nil
 	}
 	endpoint := o.object("additionalEndpoints").object("http")
-	if len(endpoint) == 0 {
+	if !endpoint.has("host") || !endpoint.has("port") {
 		endpoint = o.object("serviceEndpoint")
 	}
 	host, err := endpoint.text("host")
