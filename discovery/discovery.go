@@ -38,6 +38,7 @@ type Status struct {
 	Servers   int
 	Connected bool
 	Stale     bool
+	Fault     string // why the set is stale, "" when it is not
 	Rejected  []format.Rejected
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -31,8 +32,9 @@ var queryTypes = map[string][]uint16{
 // that loses a zone must not take the service down.
 type DNS struct {
 	// immutable
-	cfg    DNSConfig
-	logger *zap.Logger
+	cfg     DNSConfig
+	logger  *zap.Logger
+	rejects *format.Rejects
 
 	// one goroutine: Run
 	last    []backend.Server
@@ -53,16 +55,17 @@ const (
 func NewDNS(cfg DNSConfig, logger *zap.Logger) (*DNS, error) {
 	return &DNS{
 		cfg: cfg, logger: logger.With(zap.String("name", cfg.Name)),
-		status: Status{Kind: "dns", Path: cfg.Name + " " + cfg.Type, Stale: true},
+		rejects: format.NewRejects(logger),
+		status:  Status{Kind: "dns", Path: cfg.Name + " " + cfg.Type, Stale: true},
 	}, nil
 }
 
 // Status is the source's present status.
 func (d *DNS) Status() Status {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	s := d.status
-	s.Rejected = slices.Clone(s.Rejected)
+	d.mu.Unlock()
+	s.Rejected = d.rejects.List()
 	return s
 }
 
@@ -93,23 +96,32 @@ func (d *DNS) Run(ctx context.Context, emit func([]backend.Server)) error {
 	}
 }
 
-var errNoAnswer = errors.New("got an empty answer; want at least one address")
+// errNoAnswer and errNoName say that there is nothing under a name. Every other failure
+// says nothing about it.
+var (
+	errNoAnswer = errors.New("got an empty answer; want at least one address")
+	errNoName   = errors.New("got that there is no such name (NXDOMAIN)")
+)
 
 // ask gives the full set and how long it holds.
 func (d *DNS) ask(ctx context.Context) ([]backend.Server, time.Duration, error) {
-	names, servers, err := d.resolvers()
+	names, resolvers, err := d.resolvers()
 	if err != nil {
 		return nil, 0, err
 	}
-	var failed error
+	return d.askNames(ctx, names, resolvers)
+}
+
+// askNames follows the search list only where a name is known to lead nowhere: after a
+// failure, the next name may be another service.
+func (d *DNS) askNames(ctx context.Context, names, resolvers []string) (set []backend.Server, ttl time.Duration, err error) {
 	for _, name := range names {
-		set, ttl, err := d.askName(ctx, name, servers)
-		if err == nil {
-			return set, ttl, nil
+		set, ttl, err = d.askName(ctx, name, resolvers)
+		if !errors.Is(err, errNoAnswer) && !errors.Is(err, errNoName) {
+			return set, ttl, err
 		}
-		failed = err
 	}
-	return nil, 0, failed
+	return nil, 0, err
 }
 
 // resolvers gives the names to try, by search list and ndots (resolv.conf(5)), and the
@@ -128,29 +140,85 @@ func (d *DNS) resolvers() (names, servers []string, err error) {
 	return system.NameList(d.cfg.Name), servers, nil
 }
 
-func (d *DNS) askName(ctx context.Context, name string, servers []string) ([]backend.Server, time.Duration, error) {
+func (d *DNS) askName(ctx context.Context, name string, resolvers []string) ([]backend.Server, time.Duration, error) {
 	var set []backend.Server
+	bad := map[string]error{}
 	ttl := d.cfg.MaxTTL
 	for _, kind := range queryTypes[d.cfg.Type] {
-		answer, err := d.query(ctx, name, kind, servers)
+		answer, err := d.query(ctx, name, kind, resolvers)
 		if err != nil {
 			return nil, 0, err
 		}
-		for _, record := range answer.Answer {
+		records, chainTTL := chain(answer.Answer, name, kind)
+		ttl = min(ttl, chainTTL)
+		for _, record := range records {
 			s, ok, err := d.server(record)
-			if err != nil {
-				return nil, 0, err // a set with a hole would be a partial one
-			}
-			if ok {
+			switch {
+			case err != nil:
+				bad[recordName(record)] = err
+			case ok:
 				set = append(set, s)
 			}
-			ttl = min(ttl, time.Duration(record.Header().Ttl)*time.Second)
 		}
 	}
+	d.reject(bad)
 	if len(set) == 0 {
-		return nil, 0, errNoAnswer
+		return nil, 0, fmt.Errorf("cannot resolve %q: %w", name, errNoAnswer)
 	}
 	return backend.Merge(set), max(ttl, d.cfg.MinTTL), nil
+}
+
+// reject tells of the records that cannot be used, and of no others.
+func (d *DNS) reject(bad map[string]error) {
+	for _, r := range d.rejects.List() {
+		if bad[r.Path] == nil {
+			d.rejects.Remove(r.Path)
+		}
+	}
+	for record, err := range bad {
+		d.rejects.Add(record, err)
+	}
+}
+
+// recordName names a record without its TTL, which differs in every answer of a cache.
+func recordName(record dns.RR) string {
+	_, data, _ := strings.Cut(record.String(), "\tIN\t")
+	return record.Header().Name + " " + strings.ReplaceAll(data, "\t", " ")
+}
+
+// maxAliases bounds a chain of CNAME records; resolvers stop at about as many.
+const maxAliases = 16
+
+// chain gives the records that answer the question: those of the name or of what it is
+// an alias of (RFC 1034 section 4.3.2), and the least TTL on the way. Records of other
+// owners are not an answer, whoever put them there.
+func chain(answer []dns.RR, name string, kind uint16) ([]dns.RR, time.Duration) {
+	ttl := uint32(math.MaxInt32) // RFC 2181 section 8
+	owner := dns.CanonicalName(name)
+	for range maxAliases {
+		var records []dns.RR
+		alias := ""
+		for _, record := range answer {
+			header := record.Header()
+			if dns.CanonicalName(header.Name) != owner {
+				continue
+			}
+			switch cname, ok := record.(*dns.CNAME); {
+			case header.Rrtype == kind:
+				records = append(records, record)
+			case ok:
+				alias = dns.CanonicalName(cname.Target)
+			default:
+				continue
+			}
+			ttl = min(ttl, header.Ttl)
+		}
+		if len(records) > 0 || alias == "" {
+			return records, time.Duration(ttl) * time.Second
+		}
+		owner = alias
+	}
+	return nil, time.Duration(ttl) * time.Second
 }
 
 // query asks one server after the other, by UDP and, where the answer does not fit, by
@@ -159,7 +227,7 @@ func (d *DNS) query(ctx context.Context, name string, kind uint16, servers []str
 	question := new(dns.Msg)
 	question.SetQuestion(name, kind)
 	question.SetEdns0(1232, false)
-	failed := errors.New("no name server is configured")
+	failed := errors.New("got no name server; want one in /etc/resolv.conf or as resolver")
 	for _, server := range servers {
 		for _, network := range [...]string{"udp", "tcp"} {
 			client := dns.Client{Net: network, Timeout: dnsTimeout}
@@ -171,6 +239,13 @@ func (d *DNS) query(ctx context.Context, name string, kind uint16, servers []str
 			if answer.Truncated && network == "udp" {
 				continue
 			}
+			if !answers(answer, question) {
+				failed = fmt.Errorf("cannot ask %s for %q: it answers another question", server, name)
+				break
+			}
+			if answer.Rcode == dns.RcodeNameError {
+				return nil, fmt.Errorf("cannot resolve %q: %w", name, errNoName)
+			}
 			if answer.Rcode != dns.RcodeSuccess {
 				failed = fmt.Errorf("cannot resolve %q: %s says %s", name, server, dns.RcodeToString[answer.Rcode])
 				break
@@ -179,6 +254,16 @@ func (d *DNS) query(ctx context.Context, name string, kind uint16, servers []str
 		}
 	}
 	return nil, failed
+}
+
+// answers reports whether a message is an answer to the question: the id alone is 16
+// bits, and a confused resolver repeats it.
+func answers(answer, question *dns.Msg) bool {
+	if !answer.Response || len(answer.Question) != 1 {
+		return false
+	}
+	got, want := answer.Question[0], question.Question[0]
+	return got.Qtype == want.Qtype && got.Qclass == want.Qclass && dns.CanonicalName(got.Name) == dns.CanonicalName(want.Name)
 }
 
 // server makes a server of a record; others, such as CNAME, are passed over.
@@ -199,7 +284,7 @@ func (d *DNS) server(record dns.RR) (backend.Server, bool, error) {
 		}
 		list, err := decode(d.cfg.Name, fmt.Appendf(nil, "%s://%s", d.cfg.Scheme, net.JoinHostPort(host, fmt.Sprint(r.Port))))
 		if err != nil {
-			return backend.Server{}, false, fmt.Errorf("cannot use SRV record %q: %w", r.String(), err)
+			return backend.Server{}, false, err
 		}
 		s := list[0]
 		// RFC 2782: weight 0 is a small share where others have one, not none.
@@ -225,7 +310,7 @@ func (d *DNS) publish(set []backend.Server, emit func([]backend.Server)) {
 	d.failing = ""
 	d.mu.Lock()
 	d.status.LastSync, d.status.Servers = time.Now(), len(set)
-	d.status.Connected, d.status.Stale, d.status.Rejected = true, false, nil
+	d.status.Connected, d.status.Stale, d.status.Fault = true, false, ""
 	d.mu.Unlock()
 	if d.last != nil && slices.EqualFunc(set, d.last, backend.Server.SameData) {
 		return
@@ -238,8 +323,7 @@ func (d *DNS) publish(set []backend.Server, emit func([]backend.Server)) {
 func (d *DNS) fault(err error) {
 	text := err.Error()
 	d.mu.Lock()
-	d.status.Connected, d.status.Stale = false, true
-	d.status.Rejected = []format.Rejected{{Path: d.cfg.Name, Reason: text, At: time.Now(), Count: 1}}
+	d.status.Connected, d.status.Stale, d.status.Fault = false, true, text
 	d.mu.Unlock()
 	if text != d.failing {
 		d.failing = text

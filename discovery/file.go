@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -22,6 +22,10 @@ import (
 // File follows a directory whose files are entries as znodes are, or one file with an
 // entry on each line. Hidden files and editors' copies (names that begin with "." or
 // "#" or end in "~" or ".swp") are left out.
+//
+// A file that is replaced (by a rename or a symbolic link) is taken at once. One that
+// is written in place may be seen half written: while it has lost servers or holds an
+// entry that cannot be used, the servers that it had stay until it is at rest.
 type File struct {
 	// immutable
 	cfg     FileConfig
@@ -31,26 +35,32 @@ type File struct {
 	// one goroutine: Run
 	last    []backend.Server
 	emitted bool
-	good    map[string]goodEntry
+	found   bool // the path has been there
+	known   map[string]knownFile
 	failing string // the fault that was logged last
+	blind   string // the fault of the watch that was logged last
 
 	// under mu
 	mu     sync.Mutex
 	status Status
 }
 
-// goodEntry is the last content of an entry that could be used. A file that is being
-// written is broken for a moment; until graceful its servers stay.
-type goodEntry struct {
+// knownFile is a file as it was last taken.
+type knownFile struct {
+	info    fs.FileInfo
 	servers []backend.Server
-	brokeAt time.Time // the zero time while it is good
+	// How it has looked since it differed in place; the zero value while it does not.
+	writing    fs.FileInfo
+	at         time.Time // since when it has looked so
+	writtenFor time.Time // since when it has differed
 }
 
 const (
 	fileDebounce    = 50 * time.Millisecond
 	fileMaxDebounce = 500 * time.Millisecond
 	filePoll        = 5 * time.Second // finds what no event told, on network file systems for one
-	fileGrace       = time.Second     // how long a broken entry keeps its servers
+	fileRest        = time.Second     // a file that nobody has written to for so long is whole
+	fileMaxRest     = 5 * time.Second // one that is written to all the time is taken after this
 	maxEntrySize    = 1 << 20         // as much as ZooKeeper allows
 )
 
@@ -58,7 +68,7 @@ const (
 func NewFile(cfg FileConfig, logger *zap.Logger) *File {
 	return &File{
 		cfg: cfg, logger: logger.With(zap.String("path", cfg.Path)),
-		rejects: format.NewRejects(logger), good: map[string]goodEntry{},
+		rejects: format.NewRejects(logger), known: map[string]knownFile{},
 		status: Status{Kind: "file", Path: cfg.Path, Stale: true},
 	}
 }
@@ -94,9 +104,9 @@ func (f *File) Run(ctx context.Context, emit func([]backend.Server)) error {
 	}
 }
 
-// watch adds watches on the path and, so that its coming and its replacement are
+// watch keeps watches on the path and, so that its coming and its replacement are
 // seen, on what contains it. A symbolic link's target may be swapped at any level, so
-// the real directory is watched too.
+// the real directory is watched too. What cannot be watched is found by polling.
 func (f *File) watch(notify *fsnotify.Watcher) {
 	paths := []string{filepath.Dir(f.cfg.Path)}
 	if info, err := os.Stat(f.cfg.Path); err == nil && info.IsDir() {
@@ -105,13 +115,22 @@ func (f *File) watch(notify *fsnotify.Watcher) {
 	if real, err := filepath.EvalSymlinks(f.cfg.Path); err == nil && real != f.cfg.Path {
 		paths = append(paths, filepath.Dir(real))
 	}
-	for _, p := range paths {
-		// A directory that is not there yet is found by polling. Adding a watch twice
-		// is one watch.
-		if err := notify.Add(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			f.fault(err)
+	for _, p := range notify.WatchList() {
+		if !slices.Contains(paths, p) {
+			_ = notify.Remove(p) // it may have gone by itself
 		}
 	}
+	blind := ""
+	for _, p := range paths {
+		// Adding a watch twice is one watch.
+		if err := notify.Add(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			blind = err.Error()
+		}
+	}
+	if blind != "" && blind != f.blind {
+		f.logger.Warn("cannot watch; changes are found by looking", zap.Duration("every", filePoll), zap.String("error", blind))
+	}
+	f.blind = blind
 }
 
 // wait returns when there may be something to read: after an event, gathered with
@@ -130,8 +149,7 @@ func (f *File) wait(ctx context.Context, notify *fsnotify.Watcher, poll <-chan t
 		return nil
 	case <-poll:
 		return nil
-	case err := <-notify.Errors:
-		f.fault(err)
+	case <-notify.Errors: // events were lost; what they told of is looked for
 		return nil
 	case <-notify.Events:
 	}
@@ -153,161 +171,119 @@ func (f *File) wait(ctx context.Context, notify *fsnotify.Watcher, poll <-chan t
 	}
 }
 
-// read reads all entries and emits a changed set. It gives the time after which to
-// read again, where an entry is broken for the moment.
+// read reads all files and emits a changed set. It gives the time after which to read
+// again, where a file is being written.
 func (f *File) read(decode format.Decoder, emit func([]backend.Server)) (again time.Duration) {
-	entries, err := f.entries()
-	if err != nil {
-		f.fault(err)
+	files, err := f.files()
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !f.found:
+		f.fault("it does not exist yet and is waited for", err)
+		f.give(nil, emit)
+		return 0
+	case err != nil:
+		f.fault("cannot read servers; the last ones stay in use", err)
 		return 0
 	}
-	f.failing = ""
+	f.found = true
+	known := make(map[string]knownFile, len(files))
+	bad := map[string]error{}
 	var set []backend.Server
-	present := map[string]bool{}
-	for _, e := range entries {
-		present[e.path] = true
-		servers, err := decode(e.path, e.data)
-		if err == nil {
-			f.rejects.Remove(e.path)
-			f.good[e.path] = goodEntry{servers: servers}
-			set = append(set, servers...)
-			continue
-		}
-		if kept, wait := f.broken(e.path, err); wait > 0 {
+	for _, file := range files {
+		k, rejected, wait := f.take(file, decode)
+		if wait > 0 && (again == 0 || wait < again) {
 			again = wait
-			set = append(set, kept...)
 		}
+		known[file.path] = k
+		maps.Copy(bad, rejected)
+		set = append(set, k.servers...)
 	}
-	for path := range f.good {
-		if !present[path] {
-			delete(f.good, path)
-			f.rejects.Remove(path)
-		}
-	}
-	for _, r := range f.rejects.List() {
-		if !present[r.Path] {
-			f.rejects.Remove(r.Path)
-		}
-	}
-	f.publish(backend.Merge(set), emit)
+	f.known = known
+	f.reject(bad)
+	f.failing = ""
+	f.mu.Lock()
+	f.status.LastSync = time.Now()
+	f.status.Connected, f.status.Stale, f.status.Fault = true, false, ""
+	f.mu.Unlock()
+	f.give(backend.Merge(set), emit)
 	return again
 }
 
-// broken gives the servers that a broken entry keeps for the moment, and for how long
-// yet; 0 rejects it.
-func (f *File) broken(path string, err error) ([]backend.Server, time.Duration) {
-	kept, ok := f.good[path]
-	if ok {
-		if kept.brokeAt.IsZero() {
-			kept.brokeAt = time.Now()
-			f.good[path] = kept
+// take gives the file as it is now known, its entries that cannot be used, and how long
+// to wait for its writer, if that is not 0.
+func (f *File) take(file entryFile, decode format.Decoder) (knownFile, map[string]error, time.Duration) {
+	known, ok := f.known[file.path]
+	if file.err != nil { // it is there, so its servers are not gone
+		return known, map[string]error{file.path: file.err}, 0
+	}
+	bad := map[string]error{}
+	var servers []backend.Server
+	for _, e := range file.entries {
+		decoded, err := decode(e.path, e.data)
+		if err != nil {
+			bad[e.path] = err
 		}
-		if left := fileGrace - time.Since(kept.brokeAt); left > 0 {
-			return kept.servers, left
+		servers = append(servers, decoded...)
+	}
+	if ok && os.SameFile(known.info, file.info) && (len(bad) > 0 || loses(known.servers, servers)) {
+		if left := known.rest(file.info); left > 0 {
+			return known, nil, left
 		}
 	}
-	f.rejects.Add(path, err)
-	return nil, 0
+	return knownFile{info: file.info, servers: servers}, bad, 0
 }
 
-func (f *File) publish(set []backend.Server, emit func([]backend.Server)) {
-	f.mu.Lock()
-	f.status.LastSync, f.status.Servers = time.Now(), len(set)
-	f.status.Connected, f.status.Stale = true, false
-	f.mu.Unlock()
+// rest notes that the file differs in place, and gives the time until it counts as
+// whole.
+func (k *knownFile) rest(info fs.FileInfo) time.Duration {
+	now := time.Now()
+	if k.writing == nil {
+		k.writtenFor = now
+	}
+	if k.writing == nil || k.writing.Size() != info.Size() || !k.writing.ModTime().Equal(info.ModTime()) {
+		k.writing, k.at = info, now
+	}
+	return min(fileRest-now.Sub(k.at), fileMaxRest-now.Sub(k.writtenFor))
+}
+
+// loses reports whether a server of before is missing now.
+func loses(before, now []backend.Server) bool {
+	ids := make(map[backend.ID]bool, len(now))
+	for i := range now {
+		ids[now[i].ID] = true
+	}
+	return slices.ContainsFunc(before, func(s backend.Server) bool { return !ids[s.ID] })
+}
+
+// reject tells of the entries that cannot be used, and of no others.
+func (f *File) reject(bad map[string]error) {
+	for _, r := range f.rejects.List() {
+		if bad[r.Path] == nil {
+			f.rejects.Remove(r.Path)
+		}
+	}
+	for path, err := range bad {
+		f.rejects.Add(path, err)
+	}
+}
+
+func (f *File) give(set []backend.Server, emit func([]backend.Server)) {
 	if f.emitted && slices.EqualFunc(set, f.last, backend.Server.SameData) {
 		return
 	}
 	f.last, f.emitted = set, true
+	f.mu.Lock()
+	f.status.Servers = len(set)
+	f.mu.Unlock()
 	emit(set)
 }
 
 // fault notes that the set cannot be known; each fault is logged once.
-func (f *File) fault(err error) {
+func (f *File) fault(text string, err error) {
 	f.mu.Lock()
-	f.status.Connected, f.status.Stale = false, true
+	f.status.Connected, f.status.Stale, f.status.Fault = false, true, text+": "+err.Error()
 	f.mu.Unlock()
-	if text := err.Error(); text != f.failing {
-		f.failing = text
-		f.logger.Warn("cannot read servers; the last ones stay in use", zap.Error(err))
+	if err.Error() != f.failing {
+		f.failing = err.Error()
+		f.logger.Warn(text, zap.Error(err))
 	}
-}
-
-// fileEntry is what one znode would be.
-type fileEntry struct {
-	path string
-	data []byte
-}
-
-// entries reads the directory's files or the file's lines. Any error means that the
-// set is not known in full.
-func (f *File) entries() ([]fileEntry, error) {
-	info, err := os.Stat(f.cfg.Path)
-	if errors.Is(err, fs.ErrNotExist) && !f.emitted {
-		return nil, nil // it is waited for, and empty until then
-	}
-	if err != nil {
-		return nil, err
-	}
-	if !info.IsDir() {
-		return f.lines()
-	}
-	list, err := os.ReadDir(f.cfg.Path)
-	if err != nil {
-		return nil, err
-	}
-	var entries []fileEntry
-	for _, item := range list {
-		if skipped(item.Name()) {
-			continue
-		}
-		path := filepath.Join(f.cfg.Path, item.Name())
-		data, err := readEntry(path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist), errors.Is(err, errDirectory):
-			continue // gone between the two, as znodes go; or no entry at all
-		case err != nil:
-			return nil, err
-		}
-		entries = append(entries, fileEntry{path, data})
-	}
-	return entries, nil
-}
-
-func skipped(name string) bool {
-	return strings.HasPrefix(name, ".") || strings.HasPrefix(name, "#") ||
-		strings.HasSuffix(name, "~") || strings.HasSuffix(name, ".swp")
-}
-
-var errDirectory = errors.New("a directory is no entry")
-
-func readEntry(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return nil, err
-	case info.IsDir():
-		return nil, errDirectory
-	case info.Size() > maxEntrySize:
-		return nil, fmt.Errorf("got %d bytes in %q; want at most %d", info.Size(), path, maxEntrySize)
-	}
-	return os.ReadFile(path) //nolint:gosec // below the folder that the operator names.
-}
-
-// lines reads a file with an entry on each line; empty lines and those that begin with
-// "#" are left out.
-func (f *File) lines() ([]fileEntry, error) {
-	data, err := readEntry(f.cfg.Path)
-	if err != nil {
-		return nil, err
-	}
-	var entries []fileEntry
-	for i, line := range strings.Split(string(data), "\n") {
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		entries = append(entries, fileEntry{fmt.Sprintf("%s:%d", f.cfg.Path, i+1), []byte(line)})
-	}
-	return entries, nil
 }

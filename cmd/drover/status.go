@@ -49,6 +49,7 @@ type sourceStatus struct {
 	Path      string            `json:"path,omitempty"`
 	Connected bool              `json:"connected"`
 	Stale     bool              `json:"stale"`
+	Fault     string            `json:"fault,omitempty"`
 	LastSync  time.Time         `json:"last_sync"`
 	Rejected  []format.Rejected `json:"rejected,omitempty"`
 }
@@ -107,7 +108,7 @@ func (u *upstream) status(v *view) upstreamStatus {
 		}
 	}
 	if d, ok := u.discovery(); ok {
-		s.Source = &sourceStatus{d.Kind, d.Path, d.Connected, d.Stale, d.LastSync, d.Rejected}
+		s.Source = &sourceStatus{d.Kind, d.Path, d.Connected, d.Stale, d.Fault, d.LastSync, d.Rejected}
 	}
 	checks := map[string]healthcheck.CheckStatus{}
 	if m := u.monitor.Load(); m != nil {

@@ -48,6 +48,8 @@ type Status struct {
 	// Stale says that the set may be out of date: ZooKeeper cannot be reached, or
 	// does not let us read the path, or the set is from disk.
 	Stale bool
+	// Fault is why the set is stale, as far as it is known.
+	Fault string
 	// Rejected lists the entries that cannot be used at present.
 	Rejected []format.Rejected
 }
@@ -247,6 +249,7 @@ func (f *follower) publish() {
 	s.mu.Lock()
 	s.status.Connected = connected
 	s.status.Stale = !connected || t.first || t.fault != nil
+	s.status.Fault = t.staleness()
 	if !t.synced.IsZero() {
 		s.status.LastSync = t.synced
 	}
@@ -282,12 +285,25 @@ func (f *follower) give(set []backend.Server) {
 	}
 }
 
+// faultText is why the directory cannot be read, "" when it can.
+func (t *tree) faultText() string {
+	if t.fault == nil || errors.Is(t.fault, context.Canceled) {
+		return ""
+	}
+	return t.fault.Error()
+}
+
+// staleness is why the set may be out of date, "" when it is not known to be.
+func (t *tree) staleness() string {
+	if text := t.faultText(); text != "" || t.link != linkDown {
+		return text
+	}
+	return "no connection to zookeeper"
+}
+
 // logFault logs why the directory cannot be read, once for each reason.
 func (f *follower) logFault() {
-	fault := ""
-	if err := f.tree.fault; err != nil && !errors.Is(err, context.Canceled) {
-		fault = err.Error()
-	}
+	fault := f.tree.faultText()
 	if fault != f.fault && fault != "" {
 		f.source.logger.Warn("cannot read the servers; serving what is known", zap.String("error", fault))
 	}
