@@ -35,7 +35,7 @@ bench: ## one of three servers goes bad: drover beside nginx, HAProxy and Caddy
 	$(GO) run ./bench/faults -out bench/FAULTS.md
 
 chaos: ## kill, add, drain, reload and re-register under load, for CHAOSTIME (default 2m)
-	DROVER_CHAOS=$${CHAOSTIME:-2m} $(GO) test -count=1 -timeout 30m -run TestNothingFails ./cmd/drover
+	TEST_CHAOS=$${CHAOSTIME:-2m} $(GO) test -count=1 -timeout 30m -run TestNothingFails ./cmd/drover
 
 cluster-test: ## ZooKeeper's own tests, repeated
 	$(GO) test -race -count=5 -timeout 30m ./discovery/zookeeper/...

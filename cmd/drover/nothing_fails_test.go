@@ -91,10 +91,10 @@ func (l *steadyLoad) end() {
 // TestNothingFails changes everything that can change while requests run: one server
 // is killed, one is added, one is drained, the file is reloaded ten times and znodes
 // are written a hundred times. No request fails, no POST is executed twice, and a
-// WebSocket opened at the start still echoes at the end. DROVER_CHAOS=2m repeats it.
+// WebSocket opened at the start still echoes at the end. TEST_CHAOS=2m repeats it.
 func TestNothingFails(t *testing.T) {
 	rounds := 1
-	if d, err := time.ParseDuration(os.Getenv("DROVER_CHAOS")); err == nil {
+	if d, err := time.ParseDuration(os.Getenv("TEST_CHAOS")); err == nil {
 		rounds = max(1, int(d/(10*time.Second)))
 	}
 	zkServer := zktest.Start(t)
