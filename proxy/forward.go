@@ -325,13 +325,19 @@ func (rq *request) deliver(m *backend.Member) backend.Failure {
 const copyBufferSize = 32 << 10
 
 // copyBody streams the server's body. What is not followed at once by more goes out
-// at once: an event stream must not wait for a buffer to fill.
+// at once, the head alone too: an event stream must not wait for a buffer to fill.
 func (rq *request) copyBody(body io.Reader) backend.Failure {
 	ex := rq.ex
 	if rq.buf == nil {
 		rq.buf = make([]byte, copyBufferSize)
 	}
 	for {
+		if rq.resp.Buffered() == 0 {
+			if err := ex.Client.Flush(); err != nil {
+				rq.gone()
+				return backend.FailureClient
+			}
+		}
 		n, err := body.Read(rq.buf)
 		if n > 0 {
 			if _, werr := ex.Client.Write(rq.buf[:n]); werr != nil {
@@ -345,11 +351,6 @@ func (rq *request) copyBody(body io.Reader) backend.Failure {
 			return backend.FailureNone
 		case err != nil:
 			return rq.bodyFailed(err)
-		case rq.resp.Buffered() == 0:
-			if ferr := ex.Client.Flush(); ferr != nil {
-				rq.gone()
-				return backend.FailureClient
-			}
 		}
 	}
 }

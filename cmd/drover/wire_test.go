@@ -296,14 +296,26 @@ func peakResident(t *testing.T) int64 {
 	return kilobytes << 10
 }
 
-// TestEventStream sees each event before the next one is sent.
+// TestEventStream sees the head before there is a body, and each event before the next
+// one is sent.
 func TestEventStream(t *testing.T) {
+	for name, length := range map[string]string{"chunked": "", "known length": "27"} {
+		t.Run(name, func(t *testing.T) { eventStream(t, length) })
+	}
+}
+
+func eventStream(t *testing.T, length string) {
 	p := startPeer(t, "a")
 	next := make(chan struct{})
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
-		for i := range 3 {
-			_, _ = fmt.Fprintf(w, "data: %d\n\n", i)
+		if length != "" {
+			w.Header().Set("Content-Length", length)
+		}
+		for i := range 4 {
+			if i > 0 {
+				_, _ = fmt.Fprintf(w, "data: %d\n\n", i)
+			}
 			_ = http.NewResponseController(w).Flush()
 			select {
 			case <-next:
@@ -324,13 +336,14 @@ routes: [ { upstream: app } ]
 	defer resp.Body.Close()
 	events := bufio.NewReader(resp.Body)
 	for i := range 3 {
+		next <- struct{}{}
 		line, err := events.ReadString('\n')
-		if err != nil || line != fmt.Sprintf("data: %d\n", i) {
+		if err != nil || line != fmt.Sprintf("data: %d\n", i+1) {
 			t.Fatalf("event %d: %q, %v", i, line, err)
 		}
 		_, _ = events.ReadString('\n')
-		next <- struct{}{}
 	}
+	next <- struct{}{}
 }
 
 // TestCutAnswer sees that an answer whose rest does not come is never a clean end.
