@@ -34,6 +34,8 @@ type engine struct {
 	admin     *adminServer
 	access    *accessLog
 	drains    sync.WaitGroup // listeners that a reload replaced or removed
+	drainCtx  context.Context
+	cutDrains context.CancelFunc
 
 	// atomic
 	view     atomic.Pointer[view]
@@ -66,6 +68,7 @@ func newEngine(logger *zap.Logger, logFile *logOutput, m *metrics.Metrics) *engi
 		upstreams: map[string]*upstream{},
 		listeners: map[string]*listener{},
 	}
+	e.drainCtx, e.cutDrains = context.WithCancel(context.Background())
 	e.proxy = proxy.New(nil, logger)
 	e.view.Store(&view{})
 	m.OnScrape(e.report)
@@ -233,7 +236,7 @@ func (e *engine) commitListeners(c *change) []*listener {
 func (e *engine) retire(c *change, listeners []*listener) {
 	for _, l := range listeners {
 		e.drains.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), c.cfg.DrainTimeout)
+			ctx, cancel := context.WithTimeout(e.drainCtx, c.cfg.DrainTimeout)
 			defer cancel()
 			e.drainListener(ctx, l)
 		})
@@ -317,6 +320,7 @@ func (e *engine) reload(ctx context.Context, cfg *config.Config, err error) erro
 // checks and discovery go on until the last request is answered.
 func (e *engine) shutdown(ctx context.Context) {
 	e.draining.Store(true)
+	defer context.AfterFunc(ctx, e.cutDrains)()
 	var wg sync.WaitGroup
 	for _, l := range e.listeners {
 		_ = l.socket.ln.Close() // its front drains what it has accepted.
