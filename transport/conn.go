@@ -67,8 +67,12 @@ func (c *conn) close() {
 }
 
 // readSlice is how long a read waits before it looks whether the client is still
-// there.
-const readSlice = 100 * time.Millisecond
+// there. It doubles up to maxReadSlice: an event stream that is silent for hours must
+// not wake the process ten times a second.
+const (
+	readSlice    = 100 * time.Millisecond
+	maxReadSlice = 2 * time.Second
+)
 
 // A wait bounds a read: by a time, and by the client's presence. It is a value without
 // closures, since every read has one.
@@ -121,9 +125,12 @@ func (c *conn) makeRoom() {
 
 // readSome reads at least one byte, or says why not.
 func (c *conn) readSome(p []byte, w wait) (int, error) {
-	for {
+	for look := readSlice; ; look = min(2*look, maxReadSlice) {
+		if w.head && w.r.Uploading() {
+			look = readSlice // the wait has an end as soon as the upload has ended
+		}
 		now := time.Now()
-		slice := now.Add(readSlice)
+		slice := now.Add(look)
 		until := w.until()
 		if !until.IsZero() {
 			if !now.Before(until) {

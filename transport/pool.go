@@ -136,6 +136,9 @@ func (p *Pool) get(deadline time.Time) (*conn, error) {
 		case connAlive:
 			c.reused = true
 			p.counts.reused.Add(1)
+			if cfg := p.settings.Load(); cfg.tls == c.settings.tls {
+				c.settings = cfg // time-outs of now, not of when it was dialled
+			}
 			return c, nil
 		case connClosed:
 			p.counts.stale.Add(1)

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -122,11 +123,23 @@ func (b *body) bufferedChunk(unread []byte) int {
 	}
 	for i, c := range unread {
 		if c == '\n' {
-			if unread[0] == '0' {
-				return 1
-			}
-			return len(unread) - i - 1
+			return b.behindChunkSize(unread[:i], unread[i+1:])
 		}
+	}
+	return 0
+}
+
+// behindChunkSize tells what can be read behind a chunk's first line. The last chunk
+// can once its trailers are there: they may be as late as their sender likes.
+func (b *body) behindChunkSize(line, rest []byte) int {
+	size, err := parseChunkSize(bytes.TrimSuffix(line, []byte("\r")))
+	switch {
+	case err != nil:
+		return 1 // to be told at once
+	case size > 0:
+		return len(rest)
+	case bytes.HasPrefix(rest, []byte("\r\n")), bytes.Contains(rest, []byte("\r\n\r\n")):
+		return 1
 	}
 	return 0
 }
