@@ -91,6 +91,15 @@ var (
 	ProbesTotal     = Counter{"drover_upstream_probes_total", "Active checks made, by result.", []string{"upstream", "result"}}
 	HealthFlipTotal = Counter{"drover_upstream_health_flips_total", "Changes of an active check's verdict.", []string{"upstream"}}
 
+	ProbePanicsTotal = Counter{"drover_upstream_probe_panics_total",
+		"Active checks that panicked and count as failed; anything but 0 is a bug.", []string{"upstream"}}
+	ProbeLateness = Gauge{"drover_upstream_probe_lateness_seconds",
+		"How long after its time the latest active check began.", []string{"upstream"}}
+	EjectionsSuppressedTotal = Counter{"drover_upstream_ejections_suppressed_total",
+		"Failures that would have ejected a server but for outlier.max_ejected_percent or since it was the last one.", []string{"upstream"}}
+	ReadmissionsTotal = Counter{"drover_upstream_readmissions_total",
+		"Ejected servers that were let in again.", []string{"upstream"}}
+
 	DiscoveryConnected = Gauge{"drover_discovery_connected", "1 while the upstream's source reaches its registry.", []string{"upstream"}}
 	DiscoveryStale     = Gauge{"drover_discovery_stale", "1 while the members come from memory or disk.", []string{"upstream"}}
 	DiscoveryLastSync  = Gauge{"drover_discovery_last_sync_timestamp_seconds",

@@ -206,11 +206,16 @@ func (u *upstream) reportHealth(s *metrics.Scrape) {
 		s.Counter(metrics.ProbesTotal, float64(stats.Passed), u.name, "pass")
 		s.Counter(metrics.ProbesTotal, float64(stats.Failed), u.name, "fail")
 		s.Counter(metrics.HealthFlipTotal, float64(stats.Flips), u.name)
+		s.Counter(metrics.ProbePanicsTotal, float64(stats.Panicked), u.name)
+		s.Gauge(metrics.ProbeLateness, stats.Late.Seconds(), u.name)
 	}
 	if o := u.outlier.Load(); o != nil {
-		for reason, n := range o.Stats().Ejections {
+		stats := o.Stats()
+		for reason, n := range stats.Ejections {
 			s.Counter(metrics.EjectionsTotal, float64(n), u.name, reason)
 		}
+		s.Counter(metrics.EjectionsSuppressedTotal, float64(stats.Suppressed), u.name)
+		s.Counter(metrics.ReadmissionsTotal, float64(stats.Readmissions), u.name)
 	}
 }
 
