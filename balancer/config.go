@@ -133,7 +133,7 @@ func (c *PolicyConfig) Validate() error {
 	fault := func(key, format string, args ...any) {
 		faults = append(faults, invalid.Fieldf(key, format, args...))
 	}
-	spec, known := policies[c.Type]
+	_, known := policies[c.Type]
 	if !known {
 		fault("type", "got %q; want one of %s", c.Type, strings.Join(policyNames(), ", "))
 	}
@@ -141,7 +141,7 @@ func (c *PolicyConfig) Validate() error {
 	if c.BoundedLoad != 0 && !(c.BoundedLoad > 1 && c.BoundedLoad <= maxBoundLoad) {
 		fault("bounded_load", "got %v; want 0 or a factor above 1 and up to %d", c.BoundedLoad, maxBoundLoad)
 	}
-	if known && c.BoundedLoad != 0 && !spec.hashes {
+	if known && c.BoundedLoad != 0 && !c.Hashes() {
 		fault("bounded_load", "got %v for policy %s; want it only for a policy that hashes", c.BoundedLoad, c.Type)
 	}
 	if c.Decay < time.Millisecond {
@@ -155,6 +155,10 @@ func (c *PolicyConfig) Validate() error {
 	}
 	return errors.Join(faults...)
 }
+
+// Hashes reports whether the policy picks by a hash, and so needs a key. A policy that
+// is not known does not.
+func (c *PolicyConfig) Hashes() bool { return policies[c.Type].hashes }
 
 // Validate reports every faulty setting.
 func (c *ZoneConfig) Validate() error {

@@ -86,19 +86,16 @@ func hostsClash(a, b string) bool {
 	return a == b || every(a) || every(b)
 }
 
-// hashing policies pick by a key of the request.
-var hashing = []string{"ring_hash", "maglev"}
-
 func (l *loader) checkUpstream(u *Upstream, path string) {
 	switch policy := u.Balancer.Policy; {
 	case policy.Key != "":
 		if _, err := proxy.ParseKey(policy.Key); err != nil {
 			l.at(path+".policy.key", "%w", err)
 		}
-		if !slices.Contains(hashing, policy.Type) {
+		if !policy.Hashes() {
 			l.remark(path+".policy.key", "got a key for policy %s, which does not use it", policy.Type)
 		}
-	case slices.Contains(hashing, policy.Type):
+	case policy.Hashes():
 		l.at(path+".policy", `got %s without a key; want key: what to hash, such as "header:X-User-ID" or "client"`, policy.Type)
 	}
 	if u.Balancer.PanicThreshold > 0 && u.Check == nil && u.Outlier == nil {
