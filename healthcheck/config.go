@@ -50,15 +50,18 @@ type CheckConfig struct {
 	Port int `yaml:"port"`
 	// TLS makes probes speak TLS; servers whose scheme is https get it anyway.
 	TLS bool `yaml:"tls"`
-	// CAFile holds the authorities to trust, PEM. Default: the system's.
+	// CAFile holds the authorities to trust, PEM. Default: those of the upstream's
+	// transport.tls, which are the system's by default.
 	CAFile string `yaml:"ca_file"`
-	// CertFile holds the client certificate to show, PEM. Default: none.
+	// CertFile holds the client certificate to show, PEM. Default: that of transport.tls.
 	CertFile string `yaml:"cert_file"`
-	// KeyFile holds the client certificate's key, PEM. Default: none.
+	// KeyFile holds the client certificate's key, PEM. Default: that of transport.tls.
 	KeyFile string `yaml:"key_file"`
-	// ServerName is the name to verify and to send. Default: the server's host.
+	// ServerName is the name to verify and to send. Default: that of transport.tls,
+	// else the server's host.
 	ServerName string `yaml:"server_name"`
-	// InsecureSkipVerify accepts any certificate. Default false.
+	// InsecureSkipVerify accepts any certificate. Default: as in transport.tls, but
+	// false for a check with a ca_file of its own.
 	InsecureSkipVerify bool `yaml:"insecure_skip_verify"`
 	// Interval is the time from the start of a server's probe to the start of its next.
 	// Default 5s.

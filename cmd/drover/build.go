@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"reflect"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"drover/config"
 	"drover/discovery"
 	"drover/discovery/zookeeper"
+	"drover/healthcheck"
 
 	"go.uber.org/zap"
 )
@@ -39,6 +41,23 @@ func (e *engine) planSession(cfg *config.Config) (*zkSession, error) {
 
 func usesZooKeeper(cfg config.Upstream) bool {
 	return cfg.Discover != nil && cfg.Discover.ZooKeeper != nil
+}
+
+// checkOf gives an upstream's check, nil for none, with the TLS settings that it does
+// not have itself: those of the wire that its servers' requests take.
+func checkOf(cfg config.Upstream) *healthcheck.CheckConfig {
+	if cfg.Check == nil {
+		return nil
+	}
+	check, wire := *cfg.Check, cfg.Transport.TLS
+	// Authorities of its own say that the check is to verify.
+	check.InsecureSkipVerify = check.InsecureSkipVerify || wire.InsecureSkipVerify && check.CAFile == ""
+	check.CAFile = cmp.Or(check.CAFile, wire.CAFile)
+	check.ServerName = cmp.Or(check.ServerName, wire.ServerName)
+	if check.CertFile == "" {
+		check.CertFile, check.KeyFile = wire.CertFile, wire.KeyFile
+	}
+	return &check
 }
 
 // newSource makes an upstream's source: its fixed servers, or what it discovers.

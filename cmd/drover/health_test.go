@@ -1,12 +1,23 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // sample gives the value of a series, such as `drover_upstream_panic{upstream="app"}`,
@@ -69,4 +80,87 @@ routes: [ { upstream: app } ]
 	f("checks run", `drover_upstream_probes_total{result="pass",upstream="app"}`, some)
 	f("no check panics", `drover_upstream_probe_panics_total{upstream="app"}`, none)
 	f("checks begin late by nothing or more", `drover_upstream_probe_lateness_seconds{upstream="app"}`, func(v float64) bool { return v >= 0 })
+}
+
+// TestCheckTrustsAsTheWireDoes checks an https server whose authority is known to the
+// upstream's transport.tls alone, or to the check alone.
+func TestCheckTrustsAsTheWireDoes(t *testing.T) {
+	secure := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) }))
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that are meant to fail
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	dir := t.TempDir()
+	write := func(name string, der []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	known, other := write("known.pem", secure.Certificate().Raw), write("other.pem", otherAuthority(t))
+	// The server's certificate is for 127.0.0.1 and example.com.
+	yaml := func(check, wire string) string {
+		return fmt.Sprintf(`listeners: [ { name: web, address: "LISTEN" } ]
+upstreams:
+  - name: app
+    servers: [ { address: %q } ]
+    check: { interval: 20ms, edge_interval: 20ms, unhealthy_after: 2, %s }
+    transport: { tls: { %s } }
+routes: [ { upstream: app } ]
+`, secure.URL, check, wire)
+	}
+	ca := func(path string) string { return fmt.Sprintf("ca_file: %q", path) }
+	for _, c := range []struct {
+		name, check, wire string
+		up                float64
+	}{
+		{"nobody knows", "", "", 0},
+		{"the wire knows", "", ca(known), 1},
+		{"the check knows", ca(known), "", 1},
+		{"the check knows another", ca(other), ca(known), 0},
+		{"the wire's name", "", ca(known) + ", server_name: example.com", 1},
+		{"the wire's wrong name", "", ca(known) + ", server_name: example.org", 0},
+		{"the check's name", "server_name: example.com", ca(known) + ", server_name: example.org", 1},
+		{"the wire verifies nothing", "", "insecure_skip_verify: true", 1},
+		{"the check verifies alone", ca(other), "insecure_skip_verify: true", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := startNode(t, yaml(c.check, c.wire))
+			up := fmt.Sprintf(`drover_server_up{server=%q,upstream="app"}`, secure.URL)
+			var got float64
+			eventually(t, "there is a verdict", func() bool {
+				got, _ = n.sample(t, up)
+				return got >= 0
+			})
+			if got != c.up {
+				t.Errorf("the check's verdict is %v; want %v", got, c.up)
+			}
+		})
+	}
+	t.Run("a reload", func(t *testing.T) {
+		n := startNode(t, yaml("", ""))
+		up := fmt.Sprintf(`drover_server_up{server=%q,upstream="app"}`, secure.URL)
+		verdict := func(want float64) func() bool {
+			return func() bool { got, _ := n.sample(t, up); return got == want }
+		}
+		eventually(t, "the server is down", verdict(0))
+		n.write(t, yaml("", ca(known)))
+		n.mustReload(t)
+		eventually(t, "the server is up with the wire's new authority", verdict(1))
+	})
+}
+
+// otherAuthority gives a certificate that no server shows, DER.
+func otherAuthority(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }

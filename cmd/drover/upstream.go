@@ -126,8 +126,9 @@ func (e *engine) plan(cfg config.Upstream, next *config.Config, session *zkSessi
 	}
 	filesChanged := filesChanged(next, e.cfg)
 	p.newTransport = !p.fresh && (filesChanged || !reflect.DeepEqual(old.Transport, cfg.Transport))
-	if p.newMonitor = p.fresh || filesChanged || !reflect.DeepEqual(old.Check, cfg.Check); p.newMonitor && cfg.Check != nil {
-		monitor, err := healthcheck.NewMonitor(cfg.Name, cfg.Check, u.group.Refresh, u.logger)
+	check := checkOf(cfg)
+	if p.newMonitor = p.fresh || filesChanged || !reflect.DeepEqual(checkOf(old), check); p.newMonitor && check != nil {
+		monitor, err := healthcheck.NewMonitor(cfg.Name, check, u.group.Refresh, u.logger)
 		if err != nil {
 			return nil, err
 		}
