@@ -100,8 +100,8 @@ type Upstream struct {
 	Balancer balancer.Config `yaml:",inline"`
 	// Check probes the servers. Absent: no probes, every server counts as up.
 	Check *healthcheck.CheckConfig `yaml:"check"`
-	// Outlier takes servers out that fail on real requests. Absent: off.
-	Outlier *healthcheck.OutlierConfig `yaml:"outlier"`
+	// Outlier takes servers out that fail on real requests, unless it is disabled.
+	Outlier healthcheck.OutlierConfig `yaml:"outlier"`
 	// Transport is the wire to the servers.
 	Transport transport.Config `yaml:"transport"`
 	// Limits bound the requests that run at once.

@@ -98,8 +98,8 @@ func (l *loader) checkUpstream(u *Upstream, path string) {
 	case policy.Hashes():
 		l.at(path+".policy", `got %s without a key; want key: what to hash, such as "header:X-User-ID" or "client"`, policy.Type)
 	}
-	if u.Balancer.PanicThreshold > 0 && u.Check == nil && u.Outlier == nil {
-		l.at(path+".panic_threshold", "got %d without check and outlier; want one of them, since nothing else takes a server out", u.Balancer.PanicThreshold)
+	if u.Balancer.PanicThreshold > 0 && u.Check == nil && u.Outlier.Disabled {
+		l.at(path+".panic_threshold", "got %d with neither check nor outlier detection; want one of them, since nothing else takes a server out", u.Balancer.PanicThreshold)
 	}
 	if u.Discover != nil && u.Discover.ZooKeeper != nil && l.cfg.ZooKeeper == nil {
 		l.at(path+".discover.zookeeper", "got it without a zookeeper block; want one at the top level, such as zookeeper: { servers: [ \"127.0.0.1:2181\" ] }")

@@ -84,7 +84,8 @@ func TestOutlierConfig(t *testing.T) {
 	f(func(c *OutlierConfig) { c.ConsecutiveFailures, c.ConnectFailures = -1, -1 },
 		"consecutive_failures: got -1; want 1 or more, or 0 for off\nconnect_failures: got -1; want 1 or more, or 0 for off")
 	f(func(c *OutlierConfig) { c.ConsecutiveFailures = 0 },
-		"consecutive_failures: got no rule at all; want consecutive_failures, connect_failures or success_rate, or no outlier block")
+		"consecutive_failures: got no rule at all; want consecutive_failures, connect_failures or success_rate, or disabled: true")
+	f(func(c *OutlierConfig) { c.ConsecutiveFailures, c.Disabled = 0, true }, "")
 	f(func(c *OutlierConfig) { c.ConsecutiveFailures, c.ConnectFailures = 0, 1 }, "")
 	f(func(c *OutlierConfig) { c.ConsecutiveFailures, c.SuccessRate.Enabled = 0, true }, "")
 	f(func(c *OutlierConfig) { c.Statuses = []string{"99"} }, `statuses: got "99"; want a status such as 304 or a range such as 200-299`)

@@ -8,8 +8,13 @@ import (
 	"drover/invalid"
 )
 
-// OutlierConfig is the `outlier` block: passive detection on real requests.
+// OutlierConfig is the `outlier` block: passive detection on real requests. It is on by
+// default, since an upstream without checks would otherwise keep sending requests to a
+// server that fails all of them.
 type OutlierConfig struct {
+	// Disabled turns it off: no server is taken out for what its answers were.
+	// Default false.
+	Disabled bool `yaml:"disabled"`
 	// ConsecutiveFailures ejects a server after that many failures in a row: no
 	// connection, a broken or late or invalid answer, a body cut short, or a status in
 	// statuses. What the client broke off does not count. Default 5; 0 is off.
@@ -84,8 +89,8 @@ func (c *OutlierConfig) Validate() error {
 	if c.ConnectFailures < 0 {
 		fault("connect_failures", "got %d; want 1 or more, or 0 for off", c.ConnectFailures)
 	}
-	if c.ConsecutiveFailures == 0 && c.ConnectFailures == 0 && !c.SuccessRate.Enabled {
-		fault("consecutive_failures", "got no rule at all; want consecutive_failures, connect_failures or success_rate, or no outlier block")
+	if !c.Disabled && c.ConsecutiveFailures == 0 && c.ConnectFailures == 0 && !c.SuccessRate.Enabled {
+		fault("consecutive_failures", "got no rule at all; want consecutive_failures, connect_failures or success_rate, or disabled: true")
 	}
 	if _, err := parseStatuses(c.Statuses); err != nil {
 		fault("statuses", "%w", err)

@@ -164,3 +164,39 @@ func otherAuthority(t *testing.T) []byte {
 	}
 	return der
 }
+
+// TestOutliersByDefault sends requests to two servers of which one fails all of them:
+// it is taken out without a word in the configuration, unless that turns it off.
+func TestOutliersByDefault(t *testing.T) {
+	for _, c := range []struct {
+		name, outlier string
+		failures      int64 // what the bad server gets of 40 requests
+	}{
+		{"nothing is written", "", 5},
+		{"an empty block", "outlier: {}", 5},
+		{"disabled", "outlier: { disabled: true }", 20},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			good, bad := startPeer(t, "good"), startPeer(t, "bad")
+			bad.answering(500)
+			n := startNode(t, fmt.Sprintf(`listeners: [ { name: web, address: "LISTEN" } ]
+upstreams:
+  - name: app
+    servers: [ { address: %q }, { address: %q } ]
+    %s
+routes: [ { upstream: app } ]
+`, good.address, bad.address, c.outlier))
+			user := client(t, true)
+			ejected := fmt.Sprintf(`drover_server_ejected{server="http://%s",upstream="app"}`, bad.address)
+			for range 40 {
+				fetch(t, user, "GET", n.url("web")+"/", "")
+				if c.outlier != "outlier: { disabled: true }" && bad.requests.Load() == c.failures {
+					eventually(t, "the bad server is ejected", func() bool { got, _ := n.sample(t, ejected); return got == 1 })
+				}
+			}
+			if got := bad.requests.Load(); got != c.failures {
+				t.Errorf("the bad server got %d of 40 requests; want %d", got, c.failures)
+			}
+		})
+	}
+}

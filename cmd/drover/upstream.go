@@ -134,8 +134,8 @@ func (e *engine) plan(cfg config.Upstream, next *config.Config, session *zkSessi
 		}
 		p.monitor = monitor
 	}
-	if p.newOutlier = p.fresh || !reflect.DeepEqual(old.Outlier, cfg.Outlier); p.newOutlier && cfg.Outlier != nil {
-		outlier, err := healthcheck.NewOutlier(cfg.Name, cfg.Outlier, u.group.Refresh, u.logger)
+	if p.newOutlier = p.fresh || !reflect.DeepEqual(old.Outlier, cfg.Outlier); p.newOutlier && !cfg.Outlier.Disabled {
+		outlier, err := healthcheck.NewOutlier(cfg.Name, &cfg.Outlier, u.group.Refresh, u.logger)
 		if err != nil {
 			return nil, err
 		}
