@@ -1,7 +1,6 @@
 package balancer
 
 import (
-	"context"
 	"io"
 	"slices"
 	"sync"
@@ -158,6 +157,9 @@ func (g *Group) Update(servers []backend.Server) {
 		}
 	}
 	next, came := g.reconcile(servers, old)
+	if len(g.members) == 0 {
+		came = 0 // they stand in for nobody: the brake must work from the start.
+	}
 	var vanished []*backend.Member
 	for _, m := range listed {
 		if _, gone := old[m.ID]; gone {
@@ -291,10 +293,7 @@ func (g *Group) build(now time.Time) {
 		g.warm(m, usable, now)
 	}
 	s.Panic = g.cfg.PanicThreshold > 0 && weighted > 0 && s.Available*100 < g.cfg.PanicThreshold*weighted
-	if before := g.snapshot.Load().Panic; before != s.Panic {
-		g.options.Logger.Warn("panic: health is ignored since too few servers are available", zap.Bool("panic", s.Panic),
-			zap.Int("available", s.Available), zap.Int("servers", weighted))
-	}
+	g.tellPanic(s, weighted)
 	if set := g.candidates(s, now); len(set) > 0 {
 		s.picker = g.policy.build(set)
 	}
@@ -304,6 +303,17 @@ func (g *Group) build(now time.Time) {
 		}
 	}
 	g.snapshot.Store(s)
+}
+
+// tellPanic tells the log when panic begins and when it is over.
+func (g *Group) tellPanic(s *Snapshot, weighted int) {
+	fields := []zap.Field{zap.Int("available", s.Available), zap.Int("servers", weighted)}
+	switch before := g.snapshot.Load().Panic; {
+	case s.Panic && !before:
+		g.options.Logger.Warn("panic: health is ignored since too few servers are available", fields...)
+	case !s.Panic && before:
+		g.options.Logger.Info("panic is over: health counts again", fields...)
+	}
 }
 
 // pickable reports whether a member may be picked in this snapshot.
@@ -370,79 +380,4 @@ func (g *Group) weight(m *backend.Member, now time.Time) float64 {
 		w *= warmShare + (1-warmShare)*min(max(progress, 0), 1)
 	}
 	return w
-}
-
-// The wait between two looks at the clock: shorter while a server is warming up.
-const (
-	idleTick = time.Second
-	warmTick = 200 * time.Millisecond
-)
-
-// Run builds snapshots when health changes and when time alone changes something,
-// until ctx ends.
-func (g *Group) Run(ctx context.Context) error {
-	tick := time.NewTicker(idleTick)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-g.changed:
-		case <-tick.C:
-			if !g.timed() {
-				continue
-			}
-		}
-		if g.refresh() {
-			tick.Reset(warmTick)
-		} else {
-			tick.Reset(idleTick)
-		}
-	}
-}
-
-// timed reports whether the clock alone may have changed something.
-func (g *Group) timed() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.sweep(time.Now())
-	return slices.ContainsFunc(g.members, func(m *backend.Member) bool { return m.Held() || !m.WarmSince().IsZero() })
-}
-
-// refresh builds a snapshot and reports whether a server is warming up.
-func (g *Group) refresh() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	now := time.Now()
-	g.release(now)
-	g.build(now)
-	return slices.ContainsFunc(g.members, func(m *backend.Member) bool { return !m.WarmSince().IsZero() })
-}
-
-// sweep closes the connections of servers that left and have finished.
-func (g *Group) sweep(now time.Time) {
-	for id, d := range g.departed {
-		if now.Sub(d.at) >= departedFor && d.live.InFlight() == 0 {
-			closeConns(d.live)
-			delete(g.departed, id)
-		}
-	}
-}
-
-// Close closes all connections; running exchanges finish on theirs.
-func (g *Group) Close() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, d := range g.departed {
-		closeConns(d.live)
-	}
-	for _, m := range g.members {
-		closeConns(m.Live)
-	}
-}
-
-func closeConns(l *backend.Live) {
-	if l.Conns != nil {
-		_ = l.Conns.Close() // a pool's Close only closes sockets.
-	}
 }

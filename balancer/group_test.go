@@ -198,6 +198,32 @@ func TestRemovalBrake(t *testing.T) {
 	})
 }
 
+// TestBrakeFromTheStart empties a group that was filled a moment ago: the servers that
+// filled it make up for none that go.
+func TestBrakeFromTheStart(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		sets  []string
+		want  string // picked at the end
+		brake uint64
+	}{
+		{"most of the first set goes", []string{"a b c d", "a"}, "abcd", 1},
+		{"all of it goes", []string{"a b c d", ""}, "abcd", 1},
+		{"one of it goes", []string{"a b c d", "a b c"}, "abc", 0},
+		{"the registry was empty at first", []string{"", "a b c d", "a"}, "abcd", 1},
+		{"others come first", []string{"a b", "a b c d", "c d"}, "cd", 0},
+	} {
+		g := newGroup(t, func(*Config) {})
+		for _, set := range c.sets {
+			g.Update(servers(set))
+		}
+		wantPicked(t, g, c.want, c.name)
+		if got := g.Stats().Brakes; got != c.brake {
+			t.Errorf("%s: the brake held %d times; want %d", c.name, got, c.brake)
+		}
+	}
+}
+
 func TestSlowStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGroup(t, func(c *Config) { c.SlowStart = 10 * time.Second; c.Policy.Type = "random" })
