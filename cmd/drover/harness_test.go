@@ -151,11 +151,17 @@ func freeAddress(t *testing.T) string {
 // loopback address.
 func startNode(t *testing.T, yaml string) *node {
 	t.Helper()
-	n := &node{path: filepath.Join(t.TempDir(), "drover.yaml"), listen: freeAddress(t)}
 	logger := zap.NewNop()
 	if testing.Verbose() {
 		logger = zap.Must(zap.NewDevelopment(zap.AddStacktrace(zap.DPanicLevel)))
 	}
+	return startLoggedNode(t, yaml, logger)
+}
+
+// startLoggedNode is startNode for a test that reads the log.
+func startLoggedNode(t *testing.T, yaml string, logger *zap.Logger) *node {
+	t.Helper()
+	n := &node{path: filepath.Join(t.TempDir(), "drover.yaml"), listen: freeAddress(t)}
 	n.engine = newEngine(logger, nil, metrics.New(0, "test"))
 	n.write(t, yaml)
 	n.mustReload(t)

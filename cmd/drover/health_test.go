@@ -18,6 +18,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // sample gives the value of a series, such as `drover_upstream_panic{upstream="app"}`,
@@ -199,4 +202,85 @@ routes: [ { upstream: app } ]
 			}
 		})
 	}
+}
+
+// TestPanicIsTold lets the checks fail one after the other: once too few servers are
+// left, health is ignored, and log and metric say so, as they do when it is over.
+func TestPanicIsTold(t *testing.T) {
+	peers := []*peer{startPeer(t, "a"), startPeer(t, "b"), startPeer(t, "c")}
+	core, logs := observer.New(zap.InfoLevel)
+	n := startLoggedNode(t, fmt.Sprintf(`listeners: [ { name: web, address: "LISTEN" } ]
+upstreams:
+  - name: app
+    servers: [ { address: %q }, { address: %q }, { address: %q } ]
+    check: { path: /healthz, interval: 20ms, edge_interval: 20ms, unhealthy_after: 1, healthy_after: 1 }
+    panic_threshold: 50
+routes: [ { upstream: app } ]
+`, peers[0].address, peers[1].address, peers[2].address), zap.New(core))
+	const began, over = "panic: health is ignored since too few servers are available", "panic is over: health counts again"
+	step := func(what string, change func(), available, panics float64, lines ...int) {
+		t.Helper()
+		change()
+		eventually(t, what, func() bool {
+			a, _ := n.sample(t, `drover_upstream_servers_available{upstream="app"}`)
+			p, ok := n.sample(t, `drover_upstream_panic{upstream="app"}`)
+			return ok && a == available && p == panics
+		})
+		if b, o := logs.FilterMessage(began).Len(), logs.FilterMessage(over).Len(); b != lines[0] || o != lines[1] {
+			t.Errorf("%s: the log tells %d times that panic began and %d times that it is over; want %d and %d", what, b, o, lines[0], lines[1])
+		}
+	}
+	step("all are up", func() {}, 3, 0, 0, 0)
+	step("two of three are enough", func() { peers[0].down.Store(true) }, 2, 0, 0, 0)
+	step("one of three is not", func() { peers[1].down.Store(true) }, 1, 1, 1, 0)
+	step("none is not, and no news", func() { peers[2].down.Store(true) }, 0, 1, 1, 0)
+	if resp, _ := fetch(t, client(t, false), "GET", n.url("web")+"/", ""); resp.StatusCode != 200 {
+		t.Errorf("in panic a request got %d; want 200", resp.StatusCode)
+	}
+	step("two are enough again", func() { peers[0].down.Store(false); peers[1].down.Store(false) }, 2, 0, 1, 1)
+}
+
+// TestHeldServersAreTold empties most of a registry at once: the brake keeps the
+// servers, with one line in the log and a gauge, until they are listed again.
+func TestHeldServersAreTold(t *testing.T) {
+	var lines []string
+	for _, name := range []string{"a", "b", "c", "d"} {
+		lines = append(lines, startPeer(t, name).address)
+	}
+	path := filepath.Join(t.TempDir(), "servers")
+	list := func(lines []string) {
+		t.Helper()
+		if err := os.WriteFile(path+".new", []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list(lines)
+	core, logs := observer.New(zap.InfoLevel)
+	n := startLoggedNode(t, fmt.Sprintf(`listeners: [ { name: web, address: "LISTEN" } ]
+upstreams: [ { name: app, discover: { file: { path: %q } } } ]
+routes: [ { upstream: app } ]
+`, path), zap.New(core))
+	step := func(what string, listed []string, servers, held, brakes float64) {
+		t.Helper()
+		list(listed)
+		eventually(t, what, func() bool {
+			s, _ := n.sample(t, `drover_upstream_servers{upstream="app"}`)
+			h, ok := n.sample(t, `drover_upstream_servers_held{upstream="app"}`)
+			return ok && s == servers && h == held
+		})
+		if got, _ := n.sample(t, `drover_upstream_removal_brakes_total{upstream="app"}`); got != brakes {
+			t.Errorf("%s: the brake held %v times; want %v", what, got, brakes)
+		}
+		const message = "many servers vanished from the registry; those that still work are kept for a while"
+		if got := logs.FilterMessage(message).Len(); got != int(brakes) {
+			t.Errorf("%s: the log tells %d times; want %v", what, got, brakes)
+		}
+	}
+	step("all are listed", lines, 4, 0, 0)
+	step("three vanish and are held", lines[:1], 4, 3, 1)
+	step("one is back and no news", lines[:2], 4, 2, 1)
+	step("all are back", lines, 4, 0, 1)
 }
