@@ -57,6 +57,9 @@ type outcome struct {
 	first                       string // failure
 }
 
+// errMissed says that drover did worse than a row's goal.
+var errMissed = errors.New("drover missed goals")
+
 func main() {
 	only := flag.String("only", "", "measure this proxy alone")
 	name := flag.String("row", "", "measure rows whose name holds this text alone")
@@ -84,11 +87,17 @@ func run(only, name, out string, t timing) error {
 		if only != "" && !strings.EqualFold(only, p.name) {
 			continue
 		}
-		if _, err := p.find(dir); err != nil {
+		switch _, err := p.find(dir); {
+		case err != nil && (only != "" || p.program == "drover"):
+			return fmt.Errorf("cannot find %s: %w", p.name, err) // an empty column would look like one without faults
+		case err != nil:
 			fmt.Fprintf(os.Stderr, "%s is left out: %v\n", p.name, err)
 			continue
 		}
 		present = append(present, p)
+	}
+	if len(present) == 0 {
+		return fmt.Errorf("got unknown proxy %q; want one of nginx, HAProxy, Caddy, drover", only)
 	}
 	var table strings.Builder
 	fmt.Fprintf(&table, "| fault (failed / slower than 1 s) |")
@@ -96,12 +105,13 @@ func run(only, name, out string, t timing) error {
 		fmt.Fprintf(&table, " %s |", p.name)
 	}
 	fmt.Fprintf(&table, " goal |\n|---|%s---|\n", strings.Repeat("---|", len(present)))
-	missed := 0
+	missed, measured := 0, 0
 	for _, r := range rows {
 		title := r.method + ": " + r.name
 		if !strings.Contains(title, name) {
 			continue
 		}
+		measured++
 		fmt.Fprintf(&table, "| %s |", title)
 		for _, p := range present {
 			o, err := measure(p, r, dir, t)
@@ -117,6 +127,9 @@ func run(only, name, out string, t timing) error {
 		}
 		fmt.Fprintf(&table, " %d / %d |\n", r.failed, r.slow)
 	}
+	if measured == 0 {
+		return fmt.Errorf("got %q, which is in no row's name", name)
+	}
 	fmt.Print(table.String())
 	if out != "" {
 		if err := os.WriteFile(out, []byte(table.String()), 0o644); err != nil { //nolint:gosec // for everybody to read.
@@ -124,7 +137,7 @@ func run(only, name, out string, t timing) error {
 		}
 	}
 	if missed > 0 {
-		return fmt.Errorf("drover missed %d goals", missed)
+		return fmt.Errorf("%w: %d", errMissed, missed)
 	}
 	return nil
 }
