@@ -59,6 +59,7 @@ type demo struct {
 	upstream *upstream
 	load     *demoLoad
 	screen   *demoScreen
+	seen     map[string]string // the state that each server was last seen in
 }
 
 func runDemo(ctx context.Context, o demoOptions, out io.Writer) (err error) {
@@ -70,7 +71,7 @@ func runDemo(ctx context.Context, o demoOptions, out io.Writer) (err error) {
 		return &exitError{exitFailed, fmt.Errorf("cannot make a folder for the demo: %w", err)}
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	d := &demo{options: o, screen: newDemoScreen(out)}
+	d := &demo{options: o, screen: newDemoScreen(out), seen: map[string]string{}}
 	defer d.close()
 	if err := d.start(ctx, dir); err != nil {
 		return &exitError{exitFailed, err}
@@ -142,7 +143,7 @@ type act struct {
 var acts = []act{
 	{"three servers are registered; requests spread evenly", func(*demo) error { return nil }},
 	{"server D registers", (*demo).addServer},
-	{"server B turns sick: it answers 503 and fails its checks", func(d *demo) error { d.servers[1].sick.Store(true); return nil }},
+	{"server B turns sick: it answers 503", func(d *demo) error { d.servers[1].sick.Store(true); return nil }},
 	{"server B recovers", func(d *demo) error { d.servers[1].sick.Store(false); return nil }},
 	{"server A is drained: its weight becomes 0", func(d *demo) error { return d.registry.put(d.servers[0], 0) }},
 	{"server A leaves", func(d *demo) error { return d.registry.remove(d.servers[0]) }},
@@ -151,10 +152,11 @@ var acts = []act{
 // play runs the acts, showing what happens, until the last one's step is over or ctx
 // ends.
 func (d *demo) play(ctx context.Context) {
-	tick := time.NewTicker(250 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for i, a := range acts {
+	for _, a := range acts {
 		d.screen.event(a.title)
+		begun := time.Now()
 		if err := a.do(d); err != nil {
 			d.screen.event("failed: " + err.Error())
 		}
@@ -165,12 +167,24 @@ func (d *demo) play(ctx context.Context) {
 				until.Stop()
 				return
 			case <-tick.C:
-				d.screen.draw(d.state(), i+1 == len(acts))
+				rows := d.state()
+				d.notice(rows, time.Since(begun))
+				d.screen.draw(rows)
 			case <-until.C:
 				d.screen.act(d.state())
 				waiting = false
 			}
 		}
+	}
+}
+
+// notice tells how drover's view of a server has changed since the last look.
+func (d *demo) notice(rows []row, after time.Duration) {
+	for _, r := range rows {
+		if before, known := d.seen[r.name]; known && before != r.state || !known && after > 0 && len(d.seen) >= 3 {
+			d.screen.note(fmt.Sprintf("%s after %.1fs", r.state, after.Seconds()))
+		}
+		d.seen[r.name] = r.state
 	}
 }
 

@@ -12,55 +12,83 @@ import (
 
 // demoScreen shows the demo: redrawn in place on a terminal, line by line elsewhere.
 type demoScreen struct {
-	out    io.Writer
-	live   bool
-	start  time.Time
-	events []string
-	drawn  int // lines of the last drawing
-	last   map[string]int64
-	lastAt time.Time
-	rates  map[string]float64
+	out      io.Writer
+	terminal *os.File // nil where nothing is redrawn
+	start    time.Time
+	events   []string
+	drawn    int // lines of the last drawing
+	last     map[string]int64
+	lastAt   time.Time
+	rates    map[string]float64
 }
 
 func newDemoScreen(out io.Writer) *demoScreen {
-	f, isFile := out.(*os.File)
-	return &demoScreen{
-		out: out, start: time.Now(), last: map[string]int64{}, rates: map[string]float64{},
-		live: isFile && term.IsTerminal(int(f.Fd())), //nolint:gosec // a descriptor fits.
+	now := time.Now()
+	s := &demoScreen{out: out, start: now, last: map[string]int64{}, lastAt: now, rates: map[string]float64{}}
+	if f, isFile := out.(*os.File); isFile && term.IsTerminal(int(f.Fd())) { //nolint:gosec // a descriptor fits.
+		s.terminal = f
 	}
+	return s
 }
 
 // event notes what happens next.
 func (s *demoScreen) event(text string) {
 	line := fmt.Sprintf("%5.1fs  %s", time.Since(s.start).Seconds(), text)
 	s.events = append(s.events, line)
-	if !s.live {
+	if s.terminal == nil {
 		s.print("%s\n", line)
 	}
+}
+
+// note adds to the last event what drover did about it.
+func (s *demoScreen) note(text string) {
+	if s.terminal == nil {
+		s.print("        %s\n", text)
+		return
+	}
+	s.events[len(s.events)-1] += " - " + text
 }
 
 // act shows where things stand at the end of an act, where draw does not.
 func (s *demoScreen) act(rows []row) {
 	s.measure(rows)
-	if !s.live {
+	if s.terminal == nil {
 		s.print("%s", s.table(rows))
 	}
 }
 
 // draw repaints a terminal.
-func (s *demoScreen) draw(rows []row, _ bool) {
-	if !s.live {
+func (s *demoScreen) draw(rows []row) {
+	if s.terminal == nil {
 		return
 	}
-	s.measure(rows)
+	if time.Since(s.lastAt) >= rateOver {
+		s.measure(rows)
+	}
 	var b strings.Builder
 	if s.drawn > 0 {
 		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", s.drawn)
 	}
 	text := "drover demo: four clients, one drover, these servers\n\n" + s.table(rows) + "\n" + strings.Join(s.events, "\n") + "\n"
+	text = s.fit(text)
 	b.WriteString(text)
 	s.drawn = strings.Count(text, "\n")
 	s.print("%s", b.String())
+}
+
+// fit cuts lines that would wrap: they could not be drawn over.
+func (s *demoScreen) fit(text string) string {
+	width, _, err := term.GetSize(int(s.terminal.Fd())) //nolint:gosec // a descriptor fits.
+	if err != nil || width <= 0 {
+		return text
+	}
+	lines := strings.SplitAfter(text, "\n")
+	for i, line := range lines {
+		if len(line) > width+1 {
+			lines[i] = line[:width] + "\n"
+		}
+	}
+	return strings.Join(lines, "")
 }
 
 // finish prints the last line.
@@ -82,6 +110,9 @@ func (s *demoScreen) measure(rows []row) {
 	}
 	s.lastAt = now
 }
+
+// rateOver is the time that a rate is measured over.
+const rateOver = 500 * time.Millisecond
 
 // barUnit is how many requests per second one character of a bar stands for.
 const barUnit = 5
