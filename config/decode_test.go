@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
@@ -166,4 +167,30 @@ func TestDecodeBounds(t *testing.T) {
 	var bomb strings.Builder
 	bomb.WriteString("list: &l [ &b { a: 1, b: 2 }" + strings.Repeat(", *b", 340_000) + " ]\n")
 	f("aliases", bomb.String(), "got more than 1000000 values")
+}
+
+// TestDurations reads durations as the reference and the Go notation spell them, and
+// refuses what is none.
+func TestDurations(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	read := func(text string) (d time.Duration, err error) {
+		err = setText(text, reflect.ValueOf(&d).Elem())
+		return d, err
+	}
+	for range 5000 {
+		want := time.Duration(r.Int64() >> r.IntN(63))
+		if r.IntN(2) == 0 {
+			want = want.Truncate(time.Second)
+		}
+		for _, text := range []string{want.String(), shortDuration(want)} {
+			if got, err := read(text); err != nil || got != want {
+				t.Fatalf("%d is spelled %q, which reads as %d, %v", want, text, got, err)
+			}
+		}
+	}
+	for _, text := range []string{"", " ", "5", "-1s", "1d", "1w", "5 s", " 5s", "5s ", "s", "1m30", "1S", "1e3s", "NaNs", "0x1s", "9223372036854775808ns", "3000000h"} {
+		if got, err := read(text); err == nil || !strings.Contains(err.Error(), "want a duration") {
+			t.Errorf("%q reads as %v, %v; want an error that says what is wanted", text, got, err)
+		}
+	}
 }

@@ -34,7 +34,7 @@ var sizeUnits = []struct {
 }
 
 // ParseSize reads "32KiB". It refuses a bare number, which could mean bytes or
-// kilobytes to its writer, a negative one, and one that overflows.
+// kilobytes to its writer, one with a sign, and one above 2^62.
 func ParseSize(text string) (Size, error) {
 	if text == "0" {
 		return 0, nil
@@ -44,11 +44,11 @@ func ParseSize(text string) (Size, error) {
 		if !ok {
 			continue
 		}
-		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
-		if err != nil || n < 0 || Size(n) > (1<<62)/unit.factor {
+		n, err := strconv.ParseUint(strings.TrimSpace(digits), 10, 63) // takes no sign
+		if err != nil || Size(n) > (1<<62)/unit.factor {               //nolint:gosec // 63 bits.
 			break
 		}
-		return Size(n) * unit.factor, nil
+		return Size(n) * unit.factor, nil //nolint:gosec // see above.
 	}
 	return 0, fmt.Errorf("cannot parse size %q; want a number with a unit such as 512B, 32KiB, 10MB", text)
 }
