@@ -15,7 +15,12 @@ type Field struct {
 	Err  error
 }
 
-func (f *Field) Error() string { return f.Path + ": " + f.Err.Error() }
+func (f *Field) Error() string {
+	if f.Path == "" {
+		return f.Err.Error()
+	}
+	return f.Path + ": " + f.Err.Error()
+}
 
 func (f *Field) Unwrap() error { return f.Err }
 
@@ -49,7 +54,9 @@ func Fields(err error) []*Field {
 	if f, ok := err.(*Field); ok { //nolint:errorlint // the tree is walked here, node by node.
 		return []*Field{f}
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // see above.
+	// What joins errors and adds words of its own is one fault.
+	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // see above.
+	if ok && err.Error() == errors.Join(joined.Unwrap()...).Error() {
 		var all []*Field
 		for _, e := range joined.Unwrap() {
 			all = append(all, Fields(e)...)
