@@ -18,6 +18,7 @@ fmt-check:
 
 vet:
 	$(GO) vet $(PACKAGES)
+	GOOS=darwin $(GO) build -o /dev/null ./cmd/drover # developers' machines
 
 lint:
 	$(GO) run $(GOLANGCI) run

@@ -7,15 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// connState is what can be told of an unused connection without a round trip.
-type connState int
-
-const (
-	connAlive connState = iota
-	connClosed
-	connUnsolicited
-)
-
 // prepareProbe makes the function that state runs, once per connection, so that
 // asking allocates nothing.
 func (c *conn) prepareProbe(nc net.Conn) {
