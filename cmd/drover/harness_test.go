@@ -203,7 +203,7 @@ func (n *node) url(listener string) string {
 }
 
 // eventually waits for a condition, looking often.
-func eventually(t *testing.T, what string, cond func() bool) {
+func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	deadline := time.NewTimer(20 * time.Second)
 	defer deadline.Stop()
