@@ -163,20 +163,23 @@ func (c *conn) line(limit int, w wait) ([]byte, error) {
 		unread := c.buf[c.r:c.w]
 		if i := bytes.IndexByte(unread[searched:], '\n'); i >= 0 {
 			end := searched + i
+			if end > limit {
+				break
+			}
 			c.r += end + 1
 			if end == 0 || unread[end-1] != '\r' {
 				return nil, protocolf("got a line that ends in a bare LF")
 			}
 			return unread[:end-1], nil
 		}
-		searched = len(unread)
-		if searched > limit {
-			return nil, protocolf("got a line of more than %d bytes", limit)
+		if searched = len(unread); searched > limit {
+			break
 		}
 		if err := c.fill(w); err != nil {
 			return nil, eofIsCut(err)
 		}
 	}
+	return nil, protocolf("got a line of more than %d bytes", limit)
 }
 
 // eofIsCut turns an end where there must be more into a cut.

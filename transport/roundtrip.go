@@ -196,7 +196,7 @@ func (c *conn) headEnd(limit int, w wait) (int, error) {
 	lineStart, at := 0, 0
 	for {
 		unread := c.buf[c.r:c.w]
-		for ; at < len(unread); at++ {
+		for ; at < min(len(unread), limit); at++ {
 			if unread[at] != '\n' {
 				continue
 			}
@@ -211,7 +211,7 @@ func (c *conn) headEnd(limit int, w wait) (int, error) {
 			}
 			lineStart = at + 1
 		}
-		if len(unread) > limit {
+		if at == limit {
 			return 0, protocolf("got a response head of more than %d bytes", limit)
 		}
 		if err := c.fill(w); err != nil {
