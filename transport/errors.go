@@ -12,7 +12,7 @@ type Error struct {
 	Failure backend.Failure
 	// MaybeExecuted is false only where it is proven that the server's application
 	// cannot have got the request: there was no connection, nothing was written, or
-	// the server's kernel acknowledged none of its bytes.
+	// the server closed without having taken any of it.
 	MaybeExecuted bool
 	Err           error
 }

@@ -1,6 +1,8 @@
 package transport
 
 import (
+	"errors"
+	"io"
 	"net"
 	"syscall"
 
@@ -48,22 +50,32 @@ func (c *conn) state() connState {
 	}
 }
 
-// untouched reports whether it is proven that the server's kernel acknowledged none of
-// the bytes that the running exchange wrote: then its application cannot have read
-// them. Linux counts acknowledged bytes per connection (RFC 4898,
+// untouched reports whether it is proven that the server's application cannot have
+// read any byte that the running exchange wrote before it failed with err: the server
+// closed, and its FIN, which acknowledges all that its kernel had taken by then,
+// acknowledged none of them. A RST proves nothing: what was read may be unacknowledged
+// yet (delayed ACK, RFC 9293 section 3.8.6.3), and no ACK follows. Nor does silence.
+//
+// Linux counts acknowledged bytes per connection (RFC 4898,
 // tcpEStatsAppHCThruOctetsAcked), the SYN as one.
-func (c *conn) untouched() bool {
+func (c *conn) untouched(err error) bool {
 	if c.wire.sent.Load() == c.sentAt {
 		return true
 	}
-	if c.raw == nil {
+	if c.raw == nil || !sawEnd(err) {
 		return false
 	}
 	const syn = 1
 	proven := false
-	err := c.raw.Control(func(fd uintptr) {
+	asked := c.raw.Control(func(fd uintptr) {
 		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 		proven = err == nil && info.Bytes_acked <= uint64(c.sentAt)+syn //nolint:gosec // a count of bytes is no negative number.
 	})
-	return err == nil && proven
+	return asked == nil && proven
+}
+
+// sawEnd reports whether err says that the server's FIN had come. A write behind it
+// gives EPIPE, not ECONNRESET.
+func sawEnd(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, unix.EPIPE)
 }

@@ -11,4 +11,4 @@ func (c *conn) prepareProbe(net.Conn) {}
 
 func (c *conn) state() connState { return connAlive }
 
-func (c *conn) untouched() bool { return c.wire.sent.Load() == c.sentAt }
+func (c *conn) untouched(error) bool { return c.wire.sent.Load() == c.sentAt }

@@ -40,7 +40,7 @@ func (p *Pool) RoundTrip(ex *exchange.Exchange, req *exchange.Request, deadline 
 // fail ends an exchange without a response head.
 func (r *Response) fail(err error) error {
 	c := r.conn
-	untouched := c.untouched() // asked while the socket is still there
+	untouched := c.untouched(err) // asked while the socket is still there
 	uploadErr := r.abandonUpload()
 	c.close()
 	c.end()
