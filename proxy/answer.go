@@ -46,9 +46,9 @@ func (rq *request) gone() {
 	}
 }
 
-// clientFailed ends a request whose body broke.
-func (rq *request) clientFailed() {
-	switch err := rq.body.err; {
+// clientFailed ends a request whose body broke, or whose client left.
+func (rq *request) clientFailed(err error) {
+	switch {
 	case errors.Is(err, exchange.ErrBodyTooLarge), errors.Is(err, errRouteBodyTooLarge):
 		rq.fail(413, exchange.ReasonBodyTooLarge)
 	case errors.Is(err, exchange.ErrBodyTimeout):

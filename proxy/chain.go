@@ -27,6 +27,7 @@ type request struct {
 	resp    transport.Response
 	tried   backend.Tried
 	body    countedBody
+	kept    *replay // the body, where it may have to be sent again
 	rewrite []byte
 	scratch []byte // what new field values are written into
 	buf     []byte

@@ -22,6 +22,7 @@ func (p *Proxy) forwarded(handler) handler {
 		}
 		defer up.gate.leave()
 		rq.prepare()
+		defer rq.endBody()
 		rq.forward()
 	}
 }
@@ -58,6 +59,10 @@ func (rq *request) prepare() {
 	if ex.Request.Body != nil {
 		rq.body.reader = ex.Request.Body
 		rq.out.Body = &rq.body
+		if rq.worthKeeping() {
+			rq.kept = keep(ex, &rq.body, int64(rq.route.Retry.MaxBufferedBody))
+			rq.out.Body = rq.kept
+		}
 	}
 }
 
@@ -161,8 +166,13 @@ func (rq *request) attempt(m *backend.Member, deadline time.Time) (retry bool) {
 	rq.tried.Add(m.Live)
 	rq.out.Host = rq.route.UpstreamHost(ex.Request.Host, m.ID)
 
+	via := ex
+	if rq.kept != nil {
+		rq.kept.rewind()
+		via = &rq.kept.via
+	}
 	start := time.Now()
-	err := pool(m).RoundTrip(ex, &rq.out, rq.attemptDeadline(start, deadline), &rq.resp)
+	err := pool(m).RoundTrip(via, &rq.out, rq.attemptDeadline(start, deadline), &rq.resp)
 	headerTime := time.Since(start)
 	result.HeaderTime = headerTime
 	if err != nil {
@@ -202,12 +212,9 @@ func (rq *request) attemptFailed(m *backend.Member, err error, took time.Duratio
 		failed = &transport.Error{Failure: backend.FailureReset, MaybeExecuted: true, Err: err}
 	}
 	failure := failed.Failure
-	if rq.body.err != nil {
-		failure = backend.FailureClient // the client's body broke, not the server
-	}
 	rq.target.upstream.report(m, backend.Outcome{Failure: failure, Header: took, Total: took})
 	if failure == backend.FailureClient {
-		rq.clientFailed()
+		rq.clientFailed(err)
 		return false
 	}
 	cond, known := failureCondition[failure]
@@ -218,14 +225,6 @@ func (rq *request) attemptFailed(m *backend.Member, err error, took time.Duratio
 	answer := failureAnswer[failure]
 	rq.fail(answer.status, answer.reason)
 	return false
-}
-
-// failureCondition names each failure in the words of a route's retry rule.
-var failureCondition = map[backend.Failure]RetryCondition{
-	backend.FailureConnect: RetryConnect,
-	backend.FailureStale:   RetryStale,
-	backend.FailureReset:   RetryReset,
-	backend.FailureTimeout: RetryTimeout,
 }
 
 // failureAnswer is what the client gets when no server answered.
@@ -241,54 +240,6 @@ var failureAnswer = map[backend.Failure]struct {
 	backend.FailureBody:     {502, exchange.ReasonReset},
 }
 
-// mayRetry decides whether another server may get the request. What may have been
-// executed is sent again only for the methods that the route lists; a body that was
-// read from the client and is not in memory cannot be sent again at all.
-func (rq *request) mayRetry(cond RetryCondition, maybeExecuted bool, deadline time.Time) bool {
-	rule := &rq.route.Retry
-	now := time.Now()
-	switch {
-	case rq.ex.Result.Attempts >= rule.Attempts,
-		!rule.On(cond),
-		maybeExecuted && !rule.Method(rq.ex.Request.Method),
-		!rq.replayable(),
-		!deadline.IsZero() && !now.Before(deadline),
-		rq.ex.Client.Gone():
-		return false
-	}
-	if !rq.target.upstream.budget.withdraw(now) {
-		rq.target.upstream.metrics.BudgetExhausted()
-		return false
-	}
-	return true
-}
-
-func (rq *request) replayable() bool {
-	if rq.out.Body == nil || rq.out.Buffered != nil {
-		return true
-	}
-	return !rq.resp.Uploading() && rq.body.n == 0 && rq.body.err == nil
-}
-
-// statusCondition names each status in the words of a route's retry rule.
-var statusCondition = map[int]RetryCondition{
-	502: Retry502,
-	503: Retry503,
-	504: Retry504,
-}
-
-// retryStatus decides whether a server's answer is thrown away for another's.
-func (rq *request) retryStatus(deadline time.Time) bool {
-	cond, ok := statusCondition[rq.resp.Status]
-	if !ok || !rq.mayRetry(cond, true, deadline) {
-		return false
-	}
-	rq.target.upstream.metrics.Retry(statusText[rq.resp.Status])
-	return true
-}
-
-var statusText = map[int]string{502: "502", 503: "503", 504: "504"}
-
 // deliver passes the server's answer on to the client.
 func (rq *request) deliver(m *backend.Member) backend.Failure {
 	ex, resp := rq.ex, &rq.resp
@@ -303,7 +254,10 @@ func (rq *request) deliver(m *backend.Member) backend.Failure {
 	rq.reply = reply.Header
 
 	// The client is told now that what it still sends will not be waited for.
-	reply.CloseClient = resp.Uploading()
+	reply.CloseClient = rq.uploading()
+	if rq.kept != nil {
+		rq.kept.forgo()
+	}
 	ex.Result.Status = reply.Status
 	rq.started = true
 	if err := ex.Client.Start(&reply); err != nil {

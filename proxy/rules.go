@@ -267,3 +267,13 @@ func (r *Retry) On(reason RetryCondition) bool { return r.on&reason != 0 }
 // Method reports whether a request of that method may be sent again even when a
 // server may have acted on it.
 func (r *Retry) Method(method []byte) bool { return containsText(r.methods, method) }
+
+// Repeats reports whether the rule can send a request of that method again once a
+// part of it was sent. Without leave to repeat the method that needs a proof that
+// nothing was taken, which only a broken connection or a silent server leaves.
+func (r *Retry) Repeats(method []byte) bool {
+	if r.Method(method) {
+		return r.on != 0
+	}
+	return r.on&(RetryConnect|RetryStale|RetryTimeout) != 0
+}
