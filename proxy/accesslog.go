@@ -50,11 +50,7 @@ func appendCombined(dst []byte, e *entry) []byte {
 	dst = append(dst, " - - ["...)
 	dst = e.at.AppendFormat(dst, "02/Jan/2006:15:04:05 -0700")
 	dst = append(dst, `] "`...)
-	dst = appendEscaped(dst, ex.Request.Method)
-	dst = append(dst, ' ')
-	dst = appendEscaped(dst, ex.Request.Target)
-	dst = append(dst, " HTTP/1."...)
-	dst = strconv.AppendInt(dst, int64(ex.Request.ProtoMinor), 10)
+	dst = appendRequestLine(dst, &ex.Request)
 	dst = append(dst, `" `...)
 	dst = strconv.AppendInt(dst, int64(e.status), 10)
 	dst = append(dst, ' ')
@@ -82,6 +78,23 @@ func appendCombined(dst []byte, e *entry) []byte {
 	dst = appendSeconds(dst, e.took)
 	dst = append(dst, ' ')
 	return appendOr(dst, string(rs.Reason))
+}
+
+// appendRequestLine writes as much of a request line as is known.
+func appendRequestLine(dst []byte, r *exchange.Request) []byte {
+	if len(r.Method) == 0 && len(r.Target) == 0 {
+		return append(dst, '-')
+	}
+	dst = appendEscaped(dst, r.Method)
+	if len(r.Target) > 0 {
+		dst = append(dst, ' ')
+		dst = appendEscaped(dst, r.Target)
+	}
+	if r.ProtoMinor >= 0 {
+		dst = append(dst, " HTTP/1."...)
+		dst = strconv.AppendInt(dst, int64(r.ProtoMinor), 10)
+	}
+	return dst
 }
 
 func appendOr(dst []byte, text string) []byte {

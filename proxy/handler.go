@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"drover/exchange"
 	"drover/metrics"
@@ -107,6 +108,20 @@ func New(t *Table, logger *zap.Logger) *Proxy {
 
 // SetTable publishes a new routing snapshot.
 func (p *Proxy) SetTable(t *Table) { p.table.Store(t) }
+
+// Rejected logs an exchange that the front answered itself. One that came this far
+// before has its line.
+func (p *Proxy) Rejected(ex *exchange.Exchange) {
+	t := p.table.Load()
+	if t.access == nil || ex.Result.Route != "" {
+		return
+	}
+	now := time.Now()
+	if ex.Start.IsZero() {
+		ex.Start = now // its head has never been complete.
+	}
+	t.access.Log(t.accessCfg, ex, ex.Result.Status, now.Sub(ex.Start))
+}
 
 // Serve answers one exchange. It returns when the exchange is over, tunnels included.
 func (p *Proxy) Serve(ex *exchange.Exchange) {

@@ -210,7 +210,7 @@ func (b *bed) listen(t *testing.T, change func(*front.Config), logger *zap.Logge
 		b.Serve(ex)
 		b.results <- ex.Result
 	}
-	if b.front, err = front.New(cfg, serve, front.Options{Logger: logger}); err != nil {
+	if b.front, err = front.New(cfg, serve, front.Options{Logger: logger, OnReject: b.Rejected}); err != nil {
 		t.Fatal(err)
 	}
 	b.address = ln.Addr().String()

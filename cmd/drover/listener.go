@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"reflect"
 
@@ -116,8 +115,9 @@ func (e *engine) newFront(cfg front.Config) (*front.Front, error) {
 	return front.New(cfg, e.proxy.Serve, front.Options{
 		Logger: e.logger.With(zap.String("listener", cfg.Name)),
 		OnConn: counts.Connections,
-		OnReject: func(_ netip.AddrPort, reason exchange.Reason, _ int) {
-			counts.Rejected(string(reason))
+		OnReject: func(ex *exchange.Exchange) {
+			counts.Rejected(string(ex.Result.Reason))
+			e.proxy.Rejected(ex)
 		},
 	})
 }

@@ -86,7 +86,6 @@ func (f *Front) take(nc net.Conn, running *sync.WaitGroup, slots chan struct{}) 
 		running.Go(func() { f.serveConn(c) })
 		return
 	}
-	f.reject(c.remote, exchange.ReasonOverload, 503)
 	select {
 	case slots <- struct{}{}:
 		running.Go(func() {
@@ -94,6 +93,7 @@ func (f *Front) take(nc net.Conn, running *sync.WaitGroup, slots chan struct{}) 
 			<-slots
 		})
 	default:
+		c.rejectUnread()
 		_ = nc.Close() // there are too many to tell them why.
 	}
 }
@@ -105,11 +105,19 @@ func (c *conn) overload() {
 		c.wire.SetWriteDeadline(time.Now().Add(lingerTime)) //nolint:errcheck,gosec // the write tells.
 		cl := c.front.acquire()
 		cl.c = c
+		cl.exch.Request.ProtoMinor = -1
 		cl.answer(503, exchange.ReasonOverload)
 		c.front.release(cl)
 		c.lingerOn()
+	} else {
+		c.rejectUnread()
 	}
 	_ = c.wire.Conn.Close()
+}
+
+// rejectUnread tells of a connection that is closed without a word.
+func (c *conn) rejectUnread() {
+	c.front.reject(c, &exchange.Exchange{Request: exchange.Request{ProtoMinor: -1}}, exchange.ReasonOverload, 503)
 }
 
 // serveConn serves a connection until it closes or becomes a tunnel.

@@ -84,8 +84,15 @@ func (cl *client) begin(c *conn, ctx *fasthttp.RequestCtx) refusal {
 	if no == accepted && c.line.bare {
 		no = badRequest
 	}
-	cl.exch.Request.Method = ctx.Request.Header.Method()
+	c.address(&cl.exch)
 	if no != accepted {
+		h := &ctx.Request.Header
+		cl.exch.Request = exchange.Request{
+			Method: h.Method(), Target: h.RequestURI(), Host: cl.req.host, ProtoMinor: cl.req.minor, Header: cl.req.fields,
+		}
+		if no == badVersion {
+			cl.exch.Request.ProtoMinor = -1
+		}
 		return no
 	}
 	cl.exch.Request = exchange.Request{
@@ -98,8 +105,6 @@ func (cl *client) begin(c *conn, ctx *fasthttp.RequestCtx) refusal {
 		Upgrade:       cl.req.switches(),
 	}
 	cl.exch.Client = cl
-	cl.exch.Remote, cl.exch.Local, cl.exch.Secure = c.remote, c.local, c.secure
-	cl.exch.Listener = cl.front.name
 	return accepted
 }
 
@@ -122,6 +127,11 @@ func (cl *client) takeBody() error {
 func (cl *client) answer(status int, reason exchange.Reason) {
 	cl.closing = true
 	r, body := exchange.Answer(status, reason, cl.req.fields.Get("Accept"))
+	cl.exch.Result.Sent = 0
+	if exchange.BodyAllowed(cl.exch.Request.Method, status) {
+		cl.exch.Result.Sent = int64(len(body))
+	}
+	cl.front.reject(cl.c, &cl.exch, reason, status)
 	if cl.Start(r) == nil {
 		_, _ = cl.Write(body) // the flush tells.
 	}
@@ -275,7 +285,6 @@ func (cl *client) finish() {
 	case !cl.started && !cl.exch.Result.Aborted && cl.err == nil:
 		// A handler must answer: the client must not wait for one that forgot.
 		cl.front.opts.Logger.Error("a request was not answered, which is a bug", logRequest(cl)...)
-		cl.front.reject(cl.c.remote, exchange.ReasonPanic, 500)
 		cl.answer(500, exchange.ReasonPanic)
 	case cl.err == nil && !cl.exch.Result.Aborted:
 		cl.end()

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"drover/exchange"
 )
 
 // fasthttp says which phase of a connection begins only by the time-out that it
@@ -153,6 +155,11 @@ func (c *conn) SetDeadline(time.Time) error { return nil }
 // SetWriteDeadline implements net.Conn; there is nothing to bound.
 func (c *conn) SetWriteDeadline(time.Time) error { return nil }
 
+// address fills in between whom an exchange is.
+func (c *conn) address(ex *exchange.Exchange) {
+	ex.Remote, ex.Local, ex.Secure, ex.Listener = c.remote, c.local, c.secure, c.front.name
+}
+
 func (c *conn) enter(p phase, since time.Time) {
 	c.phase, c.since = p, since
 	c.wire.enter(p, since)
@@ -162,6 +169,7 @@ func (c *conn) enter(p phase, since time.Time) {
 // fasthttp gets the connection back, and takes buffers for it.
 func (c *conn) wake() bool {
 	c.enter(phaseParked, c.since)
+	c.line.text = nil // it is memory that an idle connection need not hold.
 	n, err := c.stream.Read(c.first[:])
 	c.parked, c.ahead = false, n > 0
 	c.pending, c.readErr = err, nil
@@ -218,9 +226,13 @@ type lineCheck struct {
 	bare bool
 	last byte
 	used int // bytes of the line, CR included
+	// text is the beginning of the line, for the log: of what fasthttp cannot read it
+	// keeps nothing. It is empty where the first byte is unknown.
+	text  []byte
+	whole bool // the first byte is known
 }
 
-func (l *lineCheck) start() { *l = lineCheck{open: true} }
+func (l *lineCheck) start() { *l = lineCheck{open: true, text: l.text[:0]} }
 
 // look takes the next bytes of the connection. The first of them are where the
 // request begins, unless it came together with the one before; then a line's end
@@ -228,15 +240,18 @@ func (l *lineCheck) start() { *l = lineCheck{open: true} }
 func (l *lineCheck) look(p []byte, begins bool) {
 	if begins && l.last == 0 {
 		l.last = '\n'
+		l.whole = true
 	}
 	for l.open && len(p) > 0 {
 		i := bytes.IndexByte(p, '\n')
 		if i < 0 {
+			l.keep(p)
 			l.used += len(p)
 			l.last = p[len(p)-1]
 			return
 		}
 		if i > 0 {
+			l.keep(p[:i])
 			l.used += i
 			l.last = p[i-1]
 		}
@@ -247,4 +262,21 @@ func (l *lineCheck) look(p []byte, begins bool) {
 		l.used, l.last = 0, '\n'
 		p = p[i+1:]
 	}
+}
+
+// maxShown is how much of a request line is shown that could not be read.
+const maxShown = 512
+
+func (l *lineCheck) keep(p []byte) {
+	if l.whole {
+		l.text = append(l.text, p[:min(len(p), maxShown-len(l.text))]...)
+	}
+}
+
+// request gives what stands where a request has its method and target. Both may be
+// anything, cut, or empty.
+func (l *lineCheck) request() (method, target []byte) {
+	method, rest, _ := bytes.Cut(bytes.Trim(l.text, "\r"), []byte(" "))
+	target, _, _ = bytes.Cut(rest, []byte(" "))
+	return method, target
 }

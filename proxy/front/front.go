@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,9 +26,12 @@ type Options struct {
 	Logger *zap.Logger
 	// OnConn is told +1 for each connection that was accepted and -1 when it ends.
 	OnConn func(delta int)
-	// OnReject is told of each answer that the Front gave itself, since no Handler
-	// saw the request or the Handler failed.
-	OnReject func(remote netip.AddrPort, reason exchange.Reason, status int)
+	// OnReject is told of each answer that the Front gives itself, since no Handler
+	// saw the request or the Handler failed. Result has the status and the reason.
+	// Request has what could be read, which need not be well-formed: Method and
+	// Target may be cut or empty, and ProtoMinor is -1 where the version is unknown.
+	// Nothing of it may be kept.
+	OnReject func(*exchange.Exchange)
 }
 
 // Front serves HTTP/1.1 and HTTP/1.0 to the clients of one listener.
@@ -244,8 +246,11 @@ func (f *Front) checkEmpty() {
 // draining reports whether connections should end with their next answer.
 func (f *Front) draining() bool { return f.drainSince.Load() != nil }
 
-func (f *Front) reject(remote netip.AddrPort, reason exchange.Reason, status int) {
-	if f.opts.OnReject != nil {
-		f.opts.OnReject(remote, reason, status)
+func (f *Front) reject(c *conn, ex *exchange.Exchange, reason exchange.Reason, status int) {
+	if f.opts.OnReject == nil {
+		return
 	}
+	c.address(ex)
+	ex.Result.Status, ex.Result.Reason = status, reason
+	f.opts.OnReject(ex)
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -97,9 +96,9 @@ func (tf *testFront) onConn(delta int) {
 	tf.signal()
 }
 
-func (tf *testFront) onReject(_ netip.AddrPort, reason exchange.Reason, status int) {
+func (tf *testFront) onReject(ex *exchange.Exchange) {
 	tf.mu.Lock()
-	tf.rejects = append(tf.rejects, fmt.Sprintf("%d %s", status, reason))
+	tf.rejects = append(tf.rejects, fmt.Sprintf("%d %s", ex.Result.Status, ex.Result.Reason))
 	tf.mu.Unlock()
 	tf.signal()
 }

@@ -84,7 +84,6 @@ func (f *Front) expect(ctx *fasthttp.RequestCtx) int {
 func (f *Front) refuse(cl *client, no refusal) {
 	answer := refusals[no]
 	cl.c.linger = true
-	f.reject(cl.c.remote, answer.reason, answer.status)
 	cl.answer(answer.status, answer.reason)
 	f.release(cl)
 }
@@ -140,10 +139,10 @@ func (f *Front) handle(cl *client) {
 		}
 		f.opts.Logger.Error("panic while handling a request", append(logRequest(cl),
 			zap.Any("cause", cause), zap.ByteString("stack", debug.Stack()))...)
-		f.reject(cl.c.remote, exchange.ReasonPanic, 500)
 		if cl.unsend() {
 			cl.answer(500, exchange.ReasonPanic)
 		} else {
+			f.reject(cl.c, &cl.exch, exchange.ReasonPanic, 500)
 			cl.cutOff()
 		}
 	}()
@@ -185,7 +184,8 @@ func (f *Front) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	if cl == nil {
 		cl = f.acquire()
 		cl.c = c
-		cl.exch.Request.Method = ctx.Request.Header.Method() // GET when even that is lost.
+		cl.exch.Request.Method, cl.exch.Request.Target = c.line.request() // fasthttp has forgotten them.
+		cl.exch.Request.ProtoMinor = -1
 	}
 	if no := c.whyUnreadable(err); no != clientLost {
 		f.refuse(cl, no)
