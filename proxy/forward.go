@@ -15,7 +15,7 @@ func (p *Proxy) forwarded(handler) handler {
 		up := rq.target.upstream
 		up.budget.deposit()
 		if !up.gate.enter() {
-			if result := up.gate.wait(up.gate.enter, rq.ex.Client.Gone); result != waitGranted {
+			if result := up.gate.wait(&up.gate.places, up.gate.take, rq.ex.Client.Gone); result != waitGranted {
 				rq.turnedAway(result)
 				return
 			}
@@ -90,7 +90,7 @@ func (rq *request) forward() {
 		}
 		retry := rq.attempt(m, deadline)
 		m.Release()
-		up.gate.wake()
+		up.gate.wake(&up.gate.servers)
 		if !retry {
 			return
 		}
@@ -104,7 +104,7 @@ func (rq *request) acquire(key uint64) (*backend.Member, exchange.Reason) {
 	if m != nil || !full {
 		return m, rq.emptyReason()
 	}
-	result := up.gate.wait(func() bool {
+	result := up.gate.wait(&up.gate.servers, func() bool {
 		m, full = rq.tryAcquire(key)
 		return m != nil || !full
 	}, rq.ex.Client.Gone)

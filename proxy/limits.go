@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,21 +14,41 @@ type gate struct {
 	cfg    LimitConfig
 	queued func(delta int)
 
-	// atomic
-	running atomic.Int64
-	waiting atomic.Int64
+	// atomic; shared with the gates of the same upstream's other configurations, so
+	// that a reload lets nobody over the limit
+	running *atomic.Int64
 
-	// under mu
-	mu    sync.Mutex
-	queue []chan struct{} // first come, first served
+	mu      sync.Mutex
+	places  line // of those who want a place on the upstream
+	servers line // of those who have one, and want one on a server
 }
 
-func newGate(cfg LimitConfig, queued func(int)) *gate { return &gate{cfg: cfg, queued: queued} }
+// line is a part of the queue. They are two since what frees a place in the one need
+// not free any in the other.
+type line struct {
+	// picky says that what does not suit the first may suit one behind: on a retry
+	// not every server will do.
+	picky bool
 
-// enter takes a place on the upstream and reports whether there was one.
-func (g *gate) enter() bool {
+	// changed under the gate's mu
+	length atomic.Int64
+	queue  []chan struct{} // first come, first served; each holds one wake
+}
+
+func newGate(cfg LimitConfig, queued func(int)) *gate {
+	return &gate{cfg: cfg, queued: queued, running: new(atomic.Int64), servers: line{picky: true}}
+}
+
+// enter takes a place on the upstream and reports whether there was one. It does not
+// overtake those who wait.
+func (g *gate) enter() bool { return g.places.length.Load() == 0 && g.take() }
+
+// take is enter for whoever's turn it is.
+func (g *gate) take() bool {
 	limit := int64(g.cfg.MaxRequests)
 	if limit == 0 {
+		// Counted all the same: a reload may set a limit.
+		g.running.Add(1)
 		return true
 	}
 	for {
@@ -43,22 +64,26 @@ func (g *gate) enter() bool {
 
 // leave gives a place back.
 func (g *gate) leave() {
-	if g.cfg.MaxRequests > 0 {
-		g.running.Add(-1)
-	}
-	g.wake()
+	g.running.Add(-1)
+	g.wake(&g.places)
 }
 
-// wake tells the first in the queue that something has become free.
-func (g *gate) wake() {
-	if g.waiting.Load() == 0 {
+// wake tells the first of a line that something has become free.
+func (g *gate) wake(l *line) {
+	if l.length.Load() == 0 {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.queue) > 0 {
-		close(g.queue[0])
-		g.queue = g.queue[1:]
+	l.signal(0)
+}
+
+func (l *line) signal(i int) {
+	if i < len(l.queue) {
+		select {
+		case l.queue[i] <- struct{}{}:
+		default: // it has yet to look
+		}
 	}
 }
 
@@ -72,24 +97,26 @@ const (
 	waitGone // the client left
 )
 
-// goneInterval is how often a waiting request looks whether its client is still there.
-const goneInterval = 100 * time.Millisecond
+// lookInterval is how often a waiting request looks whether its client is still there,
+// and the first of a line whether it can go on: servers also come and recover, and
+// requests of an earlier configuration end, which wakes nobody.
+const lookInterval = 100 * time.Millisecond
 
 // wait queues until try succeeds. Try is asked after each wake, and once after
 // queueing, so that a place freed in between is not missed.
-func (g *gate) wait(try func() bool, gone func() bool) waitResult {
-	turn, ok := g.join()
+func (g *gate) wait(l *line, try func() bool, gone func() bool) (result waitResult) {
+	turn, ok := g.join(l)
 	if !ok {
 		return waitFull
 	}
-	defer g.left()
-	if try() {
-		g.abandon(turn)
-		return waitGranted
-	}
+	defer func() { g.depart(l, turn, result == waitGranted) }()
+	return g.await(l, turn, try, gone)
+}
+
+func (g *gate) await(l *line, turn chan struct{}, try func() bool, gone func() bool) waitResult {
 	deadline := time.NewTimer(g.cfg.Queue.Timeout)
 	defer deadline.Stop()
-	look := time.NewTicker(goneInterval)
+	look := time.NewTicker(lookInterval)
 	defer look.Stop()
 	for {
 		select {
@@ -97,56 +124,62 @@ func (g *gate) wait(try func() bool, gone func() bool) waitResult {
 			if try() {
 				return waitGranted
 			}
-			turn = g.rejoin()
+			if l.picky {
+				g.pass(l, turn)
+			}
 		case <-look.C:
 			if gone() {
-				g.abandon(turn)
 				return waitGone
 			}
+			g.look(l, turn)
 		case <-deadline.C:
-			g.abandon(turn)
 			return waitTimeout
 		}
 	}
 }
 
-func (g *gate) join() (chan struct{}, bool) {
+func (g *gate) join(l *line) (chan struct{}, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.queue) >= g.cfg.Queue.Size {
+	if len(g.places.queue)+len(g.servers.queue) >= g.cfg.Queue.Size {
 		return nil, false
 	}
-	turn := make(chan struct{})
-	g.queue = append(g.queue, turn)
-	g.waiting.Add(1)
+	turn := make(chan struct{}, 1)
+	l.queue = append(l.queue, turn)
+	l.length.Add(1)
 	g.queued(1)
+	if l.picky || len(l.queue) == 1 {
+		l.signal(len(l.queue) - 1)
+	}
 	return turn, true
 }
 
-// rejoin queues again in front: whoever was woken in vain keeps its turn.
-func (g *gate) rejoin() chan struct{} {
-	turn := make(chan struct{})
+// pass wakes the next after one that was woken in vain.
+func (g *gate) pass(l *line, turn chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.queue = append([]chan struct{}{turn}, g.queue...)
-	return turn
+	l.signal(slices.Index(l.queue, turn) + 1)
 }
 
-// abandon leaves the queue. A wake that came meanwhile is passed on.
-func (g *gate) abandon(turn chan struct{}) {
+// look wakes the first of a line if it is the one that asks.
+func (g *gate) look(l *line, turn chan struct{}) {
 	g.mu.Lock()
-	for i, t := range g.queue {
-		if t == turn {
-			g.queue = append(g.queue[:i], g.queue[i+1:]...)
-			g.mu.Unlock()
-			return
-		}
+	defer g.mu.Unlock()
+	if l.queue[0] == turn {
+		l.signal(0)
 	}
-	g.mu.Unlock()
-	g.wake()
 }
 
-func (g *gate) left() {
-	g.waiting.Add(-1)
+// depart leaves the queue. A wake goes on to the next: more than one place may have
+// become free, or one that is not wanted here any more.
+func (g *gate) depart(l *line, turn chan struct{}, granted bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := slices.Index(l.queue, turn)
+	l.queue = slices.Delete(l.queue, i, i+1)
+	l.length.Add(-1)
 	g.queued(-1)
+	if granted || len(turn) > 0 {
+		l.signal(i)
+	}
 }

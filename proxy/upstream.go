@@ -62,9 +62,11 @@ func NewUpstream(o UpstreamOptions) *Upstream {
 	}
 }
 
-// Inherit takes over the counts of the same upstream's earlier configuration where
-// the limits and the budget are unchanged.
+// Inherit takes over the counts of the same upstream's earlier configuration: the
+// running requests, and where the limits are unchanged the queue, where the budget is
+// the budget. It leaves old as it is: the new configuration may yet be refused.
 func (u *Upstream) Inherit(old *Upstream) {
+	u.gate.running = old.gate.running
 	if old.Limits == u.Limits {
 		u.gate = old.gate
 	}
