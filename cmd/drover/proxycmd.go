@@ -22,6 +22,10 @@ func newProxyCommand() *cobra.Command {
 	flags.StringVar(&o.Path, "path", "", "`path` in ZooKeeper where the servers register")
 	flags.StringVar(&o.Format, "format", "auto", "how entries are written: auto, curator, dubbo, serverset, nerve, plain")
 	flags.StringVar(&o.Policy, "policy", "round_robin", "how a server is picked")
+	// What is missing or too much is wrong usage, not a fault of the configuration.
+	cmd.MarkFlagsOneRequired("to", "path")
+	cmd.MarkFlagsMutuallyExclusive("to", "path")
+	cmd.MarkFlagsMutuallyExclusive("to", "zookeeper")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := config.Quick(o)
 		if err != nil {
