@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -11,18 +12,20 @@ import (
 
 // AccessLog gathers lines and writes them out from a goroutine of its own, so that
 // a slow disk delays the log and not the requests. Lines that do not fit while the
-// disk hangs are dropped and counted.
+// disk hangs, or that it refuses, are dropped and counted.
 type AccessLog struct {
 	// immutable
 	output string
+	report func(error)
 
 	// under mu
 	mu      sync.Mutex
 	buf     []byte
 	dropped int64
 
-	// one goroutine: Run
-	file io.Writer
+	// one goroutine: run
+	file    io.Writer
+	failing bool
 
 	reopen chan struct{}
 	filled chan struct{}
@@ -31,11 +34,13 @@ type AccessLog struct {
 const (
 	accessLogBuffer = 4 << 20                // lines waiting for the disk
 	accessLogDelay  = 100 * time.Millisecond // the longest a line waits for company
+	accessLogGrace  = time.Second            // the longest that a hanging disk delays the end
 )
 
-// OpenAccessLog opens an output: stdout, stderr or a file's path.
-func OpenAccessLog(output string) (*AccessLog, error) {
-	l := &AccessLog{output: output, reopen: make(chan struct{}, 1), filled: make(chan struct{}, 1)}
+// OpenAccessLog opens an output: stdout, stderr or a file's path. Report is told what
+// goes wrong later.
+func OpenAccessLog(output string, report func(error)) (*AccessLog, error) {
+	l := &AccessLog{output: output, report: report, reopen: make(chan struct{}, 1), filled: make(chan struct{}, 1)}
 	if err := l.open(); err != nil {
 		return nil, err
 	}
@@ -61,7 +66,8 @@ func (l *AccessLog) open() error {
 // Output is the output's name.
 func (l *AccessLog) Output() string { return l.output }
 
-// Reopen makes Run close the file and open it anew, for log rotation.
+// Reopen makes Run close the file and open it anew, for log rotation. If it cannot be
+// opened, the one that is open stays in use.
 func (l *AccessLog) Reopen() {
 	select {
 	case l.reopen <- struct{}{}:
@@ -69,7 +75,7 @@ func (l *AccessLog) Reopen() {
 	}
 }
 
-// Dropped counts the lines lost since the output could not keep up.
+// Dropped counts the lines lost since the output could not keep up or failed.
 func (l *AccessLog) Dropped() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -91,48 +97,72 @@ func (l *AccessLog) write(appendLine func([]byte) []byte) {
 	}
 }
 
-// Run writes lines until ctx ends, then what is left, and closes the file. It gives
-// the first error that lost lines, if any.
+// Run writes lines until ctx ends, then what is left, and closes the file. It does not
+// wait for a disk that hangs then.
 func (l *AccessLog) Run(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.run(ctx)
+	}()
+	<-ctx.Done()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(accessLogGrace):
+		return fmt.Errorf("cannot write access log %q: it hangs; the last lines are lost", l.output)
+	}
+}
+
+func (l *AccessLog) run(ctx context.Context) {
 	tick := time.NewTicker(accessLogDelay)
 	defer tick.Stop()
 	var spare []byte
-	var lost error
 	for {
 		select {
 		case <-tick.C:
 		case <-l.filled:
 		case <-l.reopen:
-			spare = l.flush(spare, &lost)
-			l.close()
+			spare = l.flush(spare)
+			old := l.file
 			if err := l.open(); err != nil {
-				// Losing the log is better than losing the service; stderr is still there.
-				l.file, lost = os.Stderr, err
+				l.report(err)
+				break
 			}
+			l.close(old)
 		case <-ctx.Done():
-			l.flush(spare, &lost)
-			l.close()
-			return lost
+			l.flush(spare)
+			l.close(l.file)
+			return
 		}
-		spare = l.flush(spare, &lost)
+		spare = l.flush(spare)
 	}
 }
 
-func (l *AccessLog) flush(spare []byte, lost *error) []byte {
+// flush writes what has gathered, and gives its memory for use again.
+func (l *AccessLog) flush(spare []byte) []byte {
 	l.mu.Lock()
 	full := l.buf
 	l.buf = spare[:0]
 	l.mu.Unlock()
-	if len(full) > 0 {
-		if _, err := l.file.Write(full); err != nil && *lost == nil {
-			*lost = fmt.Errorf("cannot write access log %q: %w", l.output, err)
+	if len(full) == 0 {
+		return full
+	}
+	n, err := l.file.Write(full)
+	if err != nil {
+		l.mu.Lock()
+		l.dropped += int64(bytes.Count(full[n:], []byte("\n")))
+		l.mu.Unlock()
+		if !l.failing {
+			l.report(fmt.Errorf("cannot write access log %q: %w", l.output, err))
 		}
 	}
+	l.failing = err != nil // a full disk is told once, not ten times a second
 	return full
 }
 
-func (l *AccessLog) close() {
-	if f, ok := l.file.(*os.File); ok && f != os.Stdout && f != os.Stderr {
+func (l *AccessLog) close(file io.Writer) {
+	if f, ok := file.(*os.File); ok && f != os.Stdout && f != os.Stderr {
 		_ = f.Close() // written with O_APPEND; the kernel has the bytes.
 	}
 }

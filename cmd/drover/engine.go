@@ -162,7 +162,9 @@ func (e *engine) planAccessLog(cfg proxy.AccessLogConfig) (*accessLog, error) {
 	case e.access != nil && e.access.log.Output() == cfg.Output:
 		return e.access, nil
 	}
-	log, err := proxy.OpenAccessLog(cfg.Output)
+	log, err := proxy.OpenAccessLog(cfg.Output, func(err error) {
+		e.logger.Error("access log", zap.Error(err))
+	})
 	if err != nil {
 		return nil, err
 	}
