@@ -97,11 +97,20 @@ func appendRequestLine(dst []byte, r *exchange.Request) []byte {
 	return dst
 }
 
+// appendOr writes a name, which has no quotes around it: a blank in it would make the
+// fields behind it others.
 func appendOr(dst []byte, text string) []byte {
 	if text == "" {
 		return append(dst, '-')
 	}
-	return append(dst, text...)
+	for i := range len(text) {
+		if c := text[i]; c == ' ' {
+			dst = append(dst, `\x20`...)
+		} else {
+			dst = appendEscapedByte(dst, c)
+		}
+	}
+	return dst
 }
 
 func appendSeconds(dst []byte, d time.Duration) []byte {
@@ -114,13 +123,16 @@ const hexDigits = "0123456789ABCDEF"
 // does not print become \xHH, so that no client can forge a line.
 func appendEscaped(dst, text []byte) []byte {
 	for _, c := range text {
-		if c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
-			dst = append(dst, '\\', 'x', hexDigits[c>>4], hexDigits[c&15])
-			continue
-		}
-		dst = append(dst, c)
+		dst = appendEscapedByte(dst, c)
 	}
 	return dst
+}
+
+func appendEscapedByte(dst []byte, c byte) []byte {
+	if c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+		return append(dst, '\\', 'x', hexDigits[c>>4], hexDigits[c&15])
+	}
+	return append(dst, c)
 }
 
 // appendJSON writes one object. Cookies and credentials are not in it.

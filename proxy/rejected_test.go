@@ -17,11 +17,11 @@ import (
 	"drover/units"
 )
 
-// runLog opens an access log and runs it. Stop ends it and gives what the file has.
-func runLog(t *testing.T) (l *AccessLog, stop func() string) {
+// keepLog opens an access log and runs it. Stop ends it and gives what the file has.
+func keepLog(t *testing.T) (l *AccessLog, stop func() string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "access.log")
-	l, err := OpenAccessLog(path)
+	l, err := OpenAccessLog(path, func(err error) { t.Error(err) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestRejectedIsLogged(t *testing.T) {
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
-			log, stop := runLog(t)
+			log, stop := keepLog(t)
 			b := startBed(t, setup{access: log, accessCfg: jsonLog(), listener: func(cfg *front.Config) {
 				cfg.MaxHeaderSize, cfg.MaxBodySize = 8*units.KiB, 10_000
 				cfg.BodyIdleTimeout = 100 * time.Millisecond
@@ -134,7 +134,7 @@ func TestRejectedIsLogged(t *testing.T) {
 }
 
 func TestRejectedConnectionIsLogged(t *testing.T) {
-	log, stop := runLog(t)
+	log, stop := keepLog(t)
 	var cfg AccessLogConfig
 	cfg.SetDefaults()
 	cfg.Sample = 0 // drover's own answers are logged all the same.
@@ -158,7 +158,7 @@ $`)
 
 // TestPanicIsLoggedOnce: a handler that fails was on its way already.
 func TestPanicIsLoggedOnce(t *testing.T) {
-	log, stop := runLog(t)
+	log, stop := keepLog(t)
 	b := startBed(t, setup{access: log, accessCfg: jsonLog()})
 	ex := requestFor("GET", "a.test", "/")
 	ex.Result.Route = "app"
