@@ -79,8 +79,14 @@ type program struct {
 // startProgram starts the binary. It ends with the test at the latest.
 func startProgram(t *testing.T, env []string, args ...string) *program {
 	t.Helper()
+	return startProgramIn(t, t.TempDir(), env, args...)
+}
+
+// startProgramIn is startProgram in a folder.
+func startProgramIn(t *testing.T, dir string, env []string, args ...string) *program {
+	t.Helper()
 	p := &program{cmd: exec.Command(binary(t), args...)}
-	p.cmd.Dir = t.TempDir()
+	p.cmd.Dir = dir
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, envPrefix) && !strings.HasPrefix(v, "NOTIFY_SOCKET=") {

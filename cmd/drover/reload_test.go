@@ -32,7 +32,8 @@ func prompt(t *testing.T, change, effect func()) {
 }
 
 // configMap is a folder as a kubelet mounts a ConfigMap: the names are links through
-// ..data, which is swapped as a whole.
+// ..data, which is swapped as a whole. The version before is removed some time later:
+// here with the next swap, so that its removal cannot be what is noticed.
 type configMap struct {
 	dir     string
 	version int
@@ -47,7 +48,7 @@ func (m *configMap) write(t *testing.T, files map[string]string) {
 		}
 	}
 	data := filepath.Join(m.dir, "..data")
-	before, _ := os.Readlink(data)
+	must(os.RemoveAll(filepath.Join(m.dir, fmt.Sprintf("..version_%d", m.version-1))))
 	m.version++
 	version := fmt.Sprintf("..version_%d", m.version)
 	must(os.Mkdir(filepath.Join(m.dir, version), 0o700))
@@ -60,9 +61,6 @@ func (m *configMap) write(t *testing.T, files map[string]string) {
 		if err := os.Symlink(filepath.Join("..data", name), filepath.Join(m.dir, name)); err != nil && !os.IsExist(err) {
 			t.Fatal(err)
 		}
-	}
-	if before != "" {
-		must(os.RemoveAll(filepath.Join(m.dir, before)))
 	}
 }
 
@@ -232,7 +230,7 @@ listeners: [ { name: web, address: "LISTEN" } ]
 	one, two := filepath.Join(dir, "one.yaml"), filepath.Join(dir, "two.yml")
 	put(t, one, site("one", a.address))
 	put(t, filepath.Join(dir, "README"), "not YAML: [")
-	put(t, filepath.Join(dir, ".two.yaml.swp"), "not YAML: [")
+	put(t, filepath.Join(dir, ".two.yaml"), "not YAML: [")
 	p := s.run(t)
 	gives("/one", "GET a 0")()
 	gives("/two", "404")()
