@@ -1,0 +1,241 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"drover/internal/zktest"
+
+	"github.com/miekg/dns"
+)
+
+// example is a running example: its listener, and the servers that it names a, b and c
+// in the order of their ports.
+type example struct {
+	*setup
+	a, b, c *peer
+}
+
+// examples says for each file what is to be seen of it. reference.yaml is every key,
+// not something to start.
+var examples = map[string]func(t *testing.T, e *example){
+	"reference.yaml": nil,
+	"canary.yaml": func(t *testing.T, e *example) {
+		if got := e.reached(t, 500, "/"); got["a"]+got["b"] != 500 || got["b"] < 1 || got["b"] > 75 {
+			t.Errorf("requests reached %v; want about 475 and 25", got)
+		}
+	},
+	"dns.yaml": func(t *testing.T, e *example) {
+		e.wantReached(t, 10, map[string]int{"a": 10})
+	},
+	"file.yaml": func(t *testing.T, e *example) {
+		e.wantReached(t, 30, map[string]int{"a": 20, "b": 10})
+	},
+	"hash.yaml": func(t *testing.T, e *example) {
+		servers := map[string]bool{}
+		for user := range 40 {
+			got := e.reached(t, 3, "/", "X-User-ID", fmt.Sprint(user))
+			if len(got) != 1 {
+				t.Errorf("the requests of user %d reached %v; want one server", user, got)
+			}
+			for name := range got {
+				servers[name] = true
+			}
+		}
+		if !servers["a"] || !servers["b"] {
+			t.Errorf("forty users reached %v; want both servers", servers)
+		}
+	},
+	"health.yaml": func(t *testing.T, e *example) {
+		e.a.kill()
+		e.wantReached(t, 20, map[string]int{"b": 20})
+	},
+	"limits.yaml": func(t *testing.T, e *example) {
+		e.wantReached(t, 10, map[string]int{"a": 10})
+	},
+	"rules.yaml": func(t *testing.T, e *example) {
+		show := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Server", "secret")
+			_, _ = io.WriteString(w, r.RequestURI+" by "+r.Header.Get("X-Via-Route"))
+		})
+		e.a.handler.Store(&show)
+		get := func(path string) (*http.Response, string) {
+			t.Helper()
+			return fetch(t, client(t, false), "GET", "http://"+e.listen+path, "", "Host", "www.test")
+		}
+		if resp, _ := get("/old?q=1"); resp.StatusCode != 301 || resp.Header.Get("Location") != "https://www.test/new?q=1" {
+			t.Errorf("the redirect is %d to %q", resp.StatusCode, resp.Header.Get("Location"))
+		}
+		if resp, body := get("/ping"); resp.StatusCode != 200 || body != "pong" || resp.Header.Get("Content-Type") != "text/plain" {
+			t.Errorf("the fixed response is %d %q %v", resp.StatusCode, body, resp.Header)
+		}
+		if resp, body := get("/api/v1"); !strings.HasPrefix(body, "/v1 by ") || body == "/v1 by " || resp.Header.Get("Server") != "" {
+			t.Errorf("the rewritten request gave %q %v", body, resp.Header)
+		}
+		if resp, body := get("/other"); body != "/other by " || resp.Header.Get("Server") != "secret" {
+			t.Errorf("the rest gave %q %v", body, resp.Header)
+		}
+	},
+	"sticky.yaml": func(t *testing.T, e *example) {
+		for range 4 {
+			resp, _ := fetch(t, client(t, false), "GET", "http://"+e.listen+"/", "")
+			cookie, _, _ := strings.Cut(resp.Header.Get("Set-Cookie"), ";")
+			if !strings.HasPrefix(cookie, "sid=") {
+				t.Fatalf("got the cookie %q; want sid", cookie)
+			}
+			name := resp.Header.Get("X-Server")
+			if got := e.reached(t, 10, "/", "Cookie", cookie); got[name] != 10 {
+				t.Errorf("with the cookie of %s reached %v", name, got)
+			}
+		}
+	},
+	"weights.yaml": func(t *testing.T, e *example) {
+		e.wantReached(t, 40, map[string]int{"a": 30, "b": 10})
+	},
+	"zones.yaml": func(t *testing.T, e *example) {
+		e.wantReached(t, 10, map[string]int{"a": 10})
+	},
+	"zookeeper.yaml": func(t *testing.T, e *example) {
+		e.wantReached(t, 10, map[string]int{"a": 5, "b": 5})
+	},
+}
+
+func (e *example) wantReached(t *testing.T, n int, want map[string]int) {
+	t.Helper()
+	if got := e.reached(t, n, "/"); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%d requests reached %v; want %v", n, got, want)
+	}
+}
+
+// TestExamplesRun starts the binary with each example, with the addresses of the test's
+// listener, servers, ZooKeeper and DNS in place of those that are written there.
+func TestExamplesRun(t *testing.T) {
+	files, err := os.ReadDir("../../examples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var zookeeper zktest.Shared
+	t.Cleanup(zookeeper.Close)
+	found := 0
+	for _, f := range files {
+		if filepath.Ext(f.Name()) != ".yaml" {
+			continue
+		}
+		see, known := examples[f.Name()]
+		if !known {
+			t.Errorf("there is %s; add to examples what is to be seen of it", f.Name())
+		}
+		found++
+		if see == nil {
+			continue
+		}
+		t.Run(f.Name(), func(t *testing.T) {
+			e := &example{
+				setup: &setup{listen: freeAddress(t), admin: freeAddress(t)},
+				a:     startPeer(t, "a"), b: startPeer(t, "b"), c: startPeer(t, "c"),
+			}
+			dir := e.copyExamples(t)
+			path := filepath.Join(dir, f.Name())
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch f.Name() {
+			case "zookeeper.yaml":
+				server := zookeeper.Server(t)
+				register(t, server, "/services/app", e.a, e.b)
+				put(t, path, replaced(t, string(text), "127.0.0.1:2181", server.Addr()))
+			case "dns.yaml":
+				put(t, path, replaced(t, string(text), "port: 8080", fmt.Sprintf("port: %s, resolver: %q", port(t, e.a), startResolver(t, "app.internal."))))
+			}
+			p := startProgram(t, []string{"DROVER_ADMIN_ADDRESS=" + e.admin}, "run", "-c", path)
+			e.awaitReady(t, p)
+			see(t, e)
+			p.Signal(syscall.SIGTERM)
+			p.wantExit(t, exitOK)
+			if text := p.stderr.String(); strings.Contains(text, "\tERROR\t") {
+				t.Error("the log has errors")
+			}
+		})
+	}
+	if found != len(examples) {
+		t.Errorf("found %d examples; want the %d that are known", found, len(examples))
+	}
+}
+
+// copyExamples copies the examples, with the test's listener and servers in them.
+func (e *example) copyExamples(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	addresses := strings.NewReplacer(`":8080"`, `"`+e.listen+`"`,
+		"127.0.0.1:9000", e.a.address, "127.0.0.1:9001", e.b.address, "127.0.0.1:9002", e.c.address,
+		`"port":9000`, `"port":`+port(t, e.a))
+	err := fs.WalkDir(os.DirFS("../../examples"), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			return os.MkdirAll(filepath.Join(dir, name), 0o700)
+		}
+		text, err := os.ReadFile(filepath.Join("../../examples", name))
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, name), []byte(addresses.Replace(string(text))), 0o600)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func port(t *testing.T, p *peer) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(p.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// startResolver is a DNS server that knows one name, at 127.0.0.1, and gives its address.
+func startResolver(t *testing.T, name string) string {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &dns.Server{PacketConn: conn, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, request *dns.Msg) {
+		answer := new(dns.Msg).SetReply(request)
+		if q := request.Question[0]; q.Name != name {
+			answer.Rcode = dns.RcodeNameError
+		} else if q.Qtype == dns.TypeA {
+			answer.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60}, A: net.IPv4(127, 0, 0, 1)}}
+		}
+		_ = w.WriteMsg(answer)
+	})}
+	started, ended := make(chan struct{}), make(chan struct{})
+	s.NotifyStartedFunc = func() { close(started) }
+	go func() {
+		defer close(ended)
+		_ = s.ActivateAndServe()
+	}()
+	select {
+	case <-started:
+	case <-ended:
+		t.Fatal("the DNS server did not start")
+	}
+	t.Cleanup(func() {
+		_ = s.Shutdown()
+		<-ended
+	})
+	return conn.LocalAddr().String()
+}
