@@ -268,6 +268,17 @@ func TestStartFails(t *testing.T) {
 			}
 		})
 	}
+	t.Run("listener's address is taken and the log is a file", func(t *testing.T) {
+		own := filepath.Join(t.TempDir(), "drover.log")
+		s := newSetup(t, fmt.Sprintf("log: { output: %q }\n", own)+strings.Replace(good, "LISTEN", taken.Addr().String(), 1))
+		code, _, stderr := command(t, "run", "-c", s.path)
+		if code != exitFailed || !strings.Contains(stderr, taken.Addr().String()) {
+			t.Errorf("got exit code %d, stderr %q; want 1 and the address", code, stderr)
+		}
+		if text, err := os.ReadFile(own); err != nil || !strings.Contains(string(text), taken.Addr().String()) {
+			t.Errorf("the log has %q, %v; want the address", text, err)
+		}
+	})
 	if code, _, stderr := command(t, "run", "-c", "/nowhere/drover.yaml"); code != exitFailed || !strings.Contains(stderr, "/nowhere/drover.yaml") {
 		t.Errorf("without the file: exit code %d, %q; want 1 and its name", code, stderr)
 	}

@@ -74,7 +74,10 @@ func (s *service) serve(ctx context.Context, cfg *config.Config) error {
 	s.logger.Info("drover starts", zap.String("version", version()), zap.Int("pid", os.Getpid()))
 	if err := s.engine.reload(ctx, cfg, nil); err != nil {
 		s.engine.shutdown(expired())
-		return &exitError{exitFailed, nil} // reload has logged it.
+		if cfg.Log.Output == "stderr" {
+			err = nil // reload has logged it there.
+		}
+		return &exitError{exitFailed, err}
 	}
 	changed := make(chan struct{}, 1)
 	if s.watcher != nil {
