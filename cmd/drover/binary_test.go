@@ -266,6 +266,9 @@ func TestStartFails(t *testing.T) {
 			if code != exitFailed || stdout != "" || !strings.Contains(stderr, c.want) {
 				t.Errorf("got exit code %d, stdout %q, stderr %q; want 1, nothing, %q", code, stdout, stderr, c.want)
 			}
+			if n := strings.Count(stderr, "cannot listen"); n > 1 {
+				t.Errorf("says it %d times:\n%s", n, stderr)
+			}
 		})
 	}
 	t.Run("listener's address is taken and the log is a file", func(t *testing.T) {

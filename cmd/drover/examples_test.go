@@ -22,6 +22,7 @@ import (
 type example struct {
 	*setup
 	a, b, c *peer
+	program *program
 }
 
 // examples says for each file what is to be seen of it. reference.yaml is every key,
@@ -59,7 +60,39 @@ var examples = map[string]func(t *testing.T, e *example){
 		e.wantReached(t, 20, map[string]int{"b": 20})
 	},
 	"limits.yaml": func(t *testing.T, e *example) {
-		e.wantReached(t, 10, map[string]int{"a": 10})
+		release := make(chan struct{})
+		wait := http.HandlerFunc(func(_ http.ResponseWriter, _ *http.Request) { <-release })
+		e.a.handler.Store(&wait)
+		c := client(t, false)
+		statuses := make(chan int)
+		for range 160 {
+			go func() {
+				resp, err := c.Get("http://" + e.listen + "/")
+				if err != nil {
+					statuses <- 0
+					return
+				}
+				_ = resp.Body.Close()
+				statuses <- resp.StatusCode
+			}()
+		}
+		got := map[int]int{}
+		for range 60 { // some found the queue full, the others waited in it for too long
+			got[<-statuses]++
+		}
+		if got[503] != 60 || e.a.requests.Load() != 100 {
+			t.Errorf("with %d requests at the server the rest got %v; want 100, and 503 for 60", e.a.requests.Load(), got)
+		}
+		close(release)
+		for range 100 {
+			got[<-statuses]++
+		}
+		if got[200] != 100 {
+			t.Errorf("160 requests got %v; want 200 for 100", got)
+		}
+		eventually(t, "the access log has 50 requests that waited in the queue", func() bool {
+			return strings.Count(e.program.stdout.String(), " QT\n") >= 50
+		})
 	},
 	"rules.yaml": func(t *testing.T, e *example) {
 		show := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -157,6 +190,7 @@ func TestExamplesRun(t *testing.T) {
 				put(t, path, replaced(t, string(text), "port: 8080", fmt.Sprintf("port: %s, resolver: %q", port(t, e.a), startResolver(t, "app.internal."))))
 			}
 			p := startProgram(t, []string{"DROVER_ADMIN_ADDRESS=" + e.admin}, "run", "-c", path)
+			e.program = p
 			e.awaitReady(t, p)
 			see(t, e)
 			p.Signal(syscall.SIGTERM)
