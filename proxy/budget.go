@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -11,25 +12,28 @@ import (
 // not pay for a storm. It is lock-free.
 type budget struct {
 	// immutable
-	perRequest int64 // thousandths of a retry
+	perRequest int64 // millionths of a retry
 	perSecond  float64
 	ceiling    int64
 
 	// atomic
-	balance  atomic.Int64 // thousandths
+	balance  atomic.Int64 // millionths
 	refilled atomic.Int64 // Unix nanoseconds of the last refill
 }
 
 const (
-	retryUnit         = 1000
+	retryUnit         = 1_000_000
 	budgetWindow      = 10 * time.Second
 	budgetMinCeiling  = 10 * retryUnit
 	budgetRefillEvery = 10 * time.Millisecond
 )
 
 func newBudget(cfg BudgetConfig, now time.Time) *budget {
-	b := &budget{perRequest: int64(cfg.Percent / 100 * retryUnit), perSecond: cfg.MinPerSecond}
+	b := &budget{perRequest: int64(math.Round(cfg.Percent / 100 * retryUnit)), perSecond: cfg.MinPerSecond}
 	b.ceiling = int64(cfg.MinPerSecond * budgetWindow.Seconds() * retryUnit)
+	if cfg.MinPerSecond > 0 {
+		b.ceiling = max(b.ceiling, retryUnit) // less would never make a retry
+	}
 	if b.perRequest > 0 {
 		// What is saved from requests must be enough for the burst of failures that
 		// one server's death makes of what was in flight on it.
@@ -67,6 +71,6 @@ func (b *budget) refill(now time.Time) {
 	if elapsed < budgetRefillEvery || !b.refilled.CompareAndSwap(last, now.UnixNano()) {
 		return
 	}
-	gain := int64(min(elapsed, budgetWindow).Seconds() * b.perSecond * retryUnit)
+	gain := int64(min(elapsed.Seconds()*b.perSecond*retryUnit, float64(b.ceiling)))
 	b.balance.Add(max(0, min(gain, b.ceiling-b.balance.Load())))
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"math"
 	"time"
 
 	"drover/invalid"
@@ -73,11 +74,11 @@ func (c *BudgetConfig) SetDefaults() { c.Percent, c.MinPerSecond = 20, 10 }
 // Validate implements the decoder's contract.
 func (c *BudgetConfig) Validate() error {
 	var faults []error
-	if c.Percent < 0 || c.Percent > 1000 {
+	if !(c.Percent >= 0 && c.Percent <= 1000) {
 		faults = append(faults, invalid.Fieldf("percent", "got %g; want 0 to 1000", c.Percent))
 	}
-	if c.MinPerSecond < 0 {
-		faults = append(faults, invalid.Fieldf("min_per_second", "got %g; want 0 or more", c.MinPerSecond))
+	if !(c.MinPerSecond >= 0 && c.MinPerSecond <= math.MaxInt32) {
+		faults = append(faults, invalid.Fieldf("min_per_second", "got %g; want 0 to %d", c.MinPerSecond, math.MaxInt32))
 	}
 	return errors.Join(faults...)
 }
