@@ -88,13 +88,20 @@ func (rq *request) forward() {
 			rq.noServer(reason)
 			return
 		}
-		retry := rq.attempt(m, deadline)
-		m.Release()
-		up.gate.wake(&up.gate.servers)
-		if !retry {
+		if !rq.attemptAndRelease(m, deadline) {
 			return
 		}
 	}
+}
+
+// attemptAndRelease gives the server's place back whatever happens: a panic must not
+// cost it for ever.
+func (rq *request) attemptAndRelease(m *backend.Member, deadline time.Time) (retry bool) {
+	defer func() {
+		m.Release()
+		rq.target.upstream.gate.wake(&rq.target.upstream.gate.servers)
+	}()
+	return rq.attempt(m, deadline)
 }
 
 // acquire picks a server that has room, waiting in the queue when all are full.

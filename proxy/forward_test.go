@@ -250,3 +250,22 @@ func TestAttemptsAndTimeout(t *testing.T) {
 		}
 	}
 }
+
+type panicking struct{}
+
+func (panicking) Report(*backend.Member, backend.Outcome) { panic("a bug") }
+
+func TestPanicGivesPlacesBack(t *testing.T) {
+	m := member(t, refusing(t))
+	r := newRig(t, []*backend.Member{m}, func(o *UpstreamOptions, _ *RouteConfig) {
+		o.Reporter, o.Limits.MaxRequests, o.Limits.MaxRequestsPerServer = panicking{}, 1, 1
+	})
+	for range 2 {
+		if c, result := r.serve(requestFor("GET", "a.test", "/")); c.response.Status != 500 || result.Reason != exchange.ReasonPanic {
+			t.Errorf("got %d, %q, want 500, %q", c.response.Status, result.Reason, exchange.ReasonPanic)
+		}
+	}
+	if n, running := m.InFlight(), r.up.gate.running.Load(); n != 0 || running != 0 {
+		t.Errorf("%d in flight on the server and %d on the upstream, want 0", n, running)
+	}
+}
