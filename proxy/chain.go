@@ -31,7 +31,10 @@ type request struct {
 	rewrite []byte
 	scratch []byte // what new field values are written into
 	buf     []byte
-	started bool // the response's head has gone to the client
+	// deadline is when the route's time for the response's head is over, the zero time
+	// for never.
+	deadline time.Time
+	started  bool // the response's head has gone to the client
 }
 
 func (rq *request) reset() {

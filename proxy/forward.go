@@ -14,8 +14,11 @@ func (p *Proxy) forwarded(handler) handler {
 	return func(rq *request) {
 		up := rq.target.upstream
 		up.budget.deposit()
+		if rq.route.Timeout > 0 {
+			rq.deadline = rq.ex.Start.Add(rq.route.Timeout)
+		}
 		if !up.gate.enter() {
-			if result := up.gate.wait(&up.gate.places, up.gate.take, rq.ex.Client.Gone); result != waitGranted {
+			if result := up.gate.wait(&up.gate.places, rq.deadline, up.gate.take, rq.ex.Client.Gone); result != waitGranted {
 				rq.turnedAway(result)
 				return
 			}
@@ -38,6 +41,8 @@ func (rq *request) turnedAway(result waitResult) {
 	case waitTimeout:
 		rq.target.upstream.metrics.QueueRejected(string(exchange.ReasonQueueTimeout))
 		rq.fail(503, exchange.ReasonQueueTimeout)
+	case waitLate:
+		rq.fail(504, exchange.ReasonTimeout)
 	case waitGranted:
 	}
 }
@@ -78,17 +83,13 @@ func (rq *request) forward() {
 	if up.Key != nil {
 		key = up.Key.Hash(ex)
 	}
-	deadline := time.Time{}
-	if rq.route.Timeout > 0 {
-		deadline = ex.Start.Add(rq.route.Timeout)
-	}
 	for {
 		m, reason := rq.acquire(key)
 		if m == nil {
 			rq.noServer(reason)
 			return
 		}
-		if !rq.attemptAndRelease(m, deadline) {
+		if !rq.attemptAndRelease(m, rq.deadline) {
 			return
 		}
 	}
@@ -111,7 +112,7 @@ func (rq *request) acquire(key uint64) (*backend.Member, exchange.Reason) {
 	if m != nil || !full {
 		return m, rq.emptyReason()
 	}
-	result := up.gate.wait(&up.gate.servers, func() bool {
+	result := up.gate.wait(&up.gate.servers, rq.deadline, func() bool {
 		m, full = rq.tryAcquire(key)
 		return m != nil || !full
 	}, rq.ex.Client.Gone)
@@ -122,6 +123,8 @@ func (rq *request) acquire(key uint64) (*backend.Member, exchange.Reason) {
 	case waitTimeout:
 		up.metrics.QueueRejected(string(exchange.ReasonQueueTimeout))
 		return nil, exchange.ReasonQueueTimeout
+	case waitLate:
+		return nil, exchange.ReasonTimeout
 	case waitGone:
 		return nil, exchange.ReasonClientGone
 	case waitGranted:
@@ -157,11 +160,14 @@ func (rq *request) emptyReason() exchange.Reason {
 }
 
 func (rq *request) noServer(reason exchange.Reason) {
-	if reason == exchange.ReasonClientGone {
+	switch reason {
+	case exchange.ReasonClientGone:
 		rq.gone()
-		return
+	case exchange.ReasonTimeout:
+		rq.fail(504, reason)
+	default:
+		rq.fail(503, reason)
 	}
-	rq.fail(503, reason)
 }
 
 // attempt sends the request to one server. It answers the client, or says that
@@ -228,6 +234,9 @@ func (rq *request) attemptFailed(m *backend.Member, err error, took time.Duratio
 	if known && rq.mayRetry(cond, failed.MaybeExecuted, deadline) {
 		rq.target.upstream.metrics.Retry(failure.String())
 		return true
+	}
+	if !deadline.IsZero() && !time.Now().Before(deadline) {
+		failure = backend.FailureTimeout // whatever it was in the middle of
 	}
 	answer := failureAnswer[failure]
 	rq.fail(answer.status, answer.reason)

@@ -145,8 +145,8 @@ func says(text string) func(c *net.TCPConn) {
 
 func hangs(c *net.TCPConn) { _, _ = io.Copy(io.Discard, c) }
 
-// refusing is a server that is not there.
-func refusing(t testing.TB) backend.ID {
+// absent is a server that is not there.
+func absent(t testing.TB) backend.ID {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -181,7 +181,7 @@ func TestRetries(t *testing.T) {
 		{"no HTTP", says("nonsense\r\n\r\n"), "", true, 502, exchange.ReasonProtocol, true},
 		{"cut body", says("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ncut"), "", true, 200, exchange.ReasonBodyCut, true},
 	} {
-		bad := refusing(t)
+		bad := absent(t)
 		if tc.play != nil {
 			bad = scripted(t, tc.play)
 		}
@@ -218,7 +218,7 @@ func TestRetries(t *testing.T) {
 func TestAttemptsAndTimeout(t *testing.T) {
 	var dead, hanging []*backend.Member
 	for range 5 {
-		dead = append(dead, member(t, refusing(t)))
+		dead = append(dead, member(t, absent(t)))
 		hanging = append(hanging, member(t, scripted(t, hangs)))
 	}
 	for _, tc := range []struct {
@@ -256,7 +256,7 @@ type panicking struct{}
 func (panicking) Report(*backend.Member, backend.Outcome) { panic("a bug") }
 
 func TestPanicGivesPlacesBack(t *testing.T) {
-	m := member(t, refusing(t))
+	m := member(t, absent(t))
 	r := newRig(t, []*backend.Member{m}, func(o *UpstreamOptions, _ *RouteConfig) {
 		o.Reporter, o.Limits.MaxRequests, o.Limits.MaxRequestsPerServer = panicking{}, 1, 1
 	})
@@ -267,5 +267,33 @@ func TestPanicGivesPlacesBack(t *testing.T) {
 	}
 	if n, running := m.InFlight(), r.up.gate.running.Load(); n != 0 || running != 0 {
 		t.Errorf("%d in flight on the server and %d on the upstream, want 0", n, running)
+	}
+}
+
+// TestDeadlineInTheQueue: the route's time-out bounds the wait for a place as well, and
+// is told as what it is; no server is dialled, let alone blamed.
+func TestDeadlineInTheQueue(t *testing.T) {
+	for name, limits := range map[string]LimitConfig{
+		"on the upstream": {MaxRequests: 1},
+		"on a server":     {MaxRequestsPerServer: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := member(t, absent(t))
+			r := newRig(t, []*backend.Member{m}, func(o *UpstreamOptions, c *RouteConfig) {
+				o.Limits.MaxRequests, o.Limits.MaxRequestsPerServer = limits.MaxRequests, limits.MaxRequestsPerServer
+				o.Limits.Queue = QueueConfig{Size: 1, Timeout: patience}
+				c.Timeout = 20 * time.Millisecond
+			})
+			if !r.up.gate.enter() || !m.Acquire(1) {
+				t.Fatal("no place")
+			}
+			if limits.MaxRequests == 0 {
+				r.up.gate.leave()
+			}
+			c, result := r.serve(requestFor("GET", "a.test", "/"))
+			if c.response.Status != 504 || result.Reason != exchange.ReasonTimeout || result.Attempts != 0 {
+				t.Errorf("got %d %s after %d attempts; want 504 UT after none", c.response.Status, result.Reason, result.Attempts)
+			}
+		})
 	}
 }

@@ -94,6 +94,7 @@ const (
 	waitGranted waitResult = iota
 	waitFull               // the queue has no room
 	waitTimeout
+	waitLate // the request's own time is over
 	waitGone // the client left
 )
 
@@ -104,17 +105,21 @@ const lookInterval = 100 * time.Millisecond
 
 // wait queues until try succeeds. Try is asked after each wake, and once after
 // queueing, so that a place freed in between is not missed.
-func (g *gate) wait(l *line, try func() bool, gone func() bool) (result waitResult) {
+func (g *gate) wait(l *line, until time.Time, try func() bool, gone func() bool) (result waitResult) {
 	turn, ok := g.join(l)
 	if !ok {
 		return waitFull
 	}
 	defer func() { g.depart(l, turn, result == waitGranted) }()
-	return g.await(l, turn, try, gone)
+	return g.await(l, turn, until, try, gone)
 }
 
-func (g *gate) await(l *line, turn chan struct{}, try func() bool, gone func() bool) waitResult {
-	deadline := time.NewTimer(g.cfg.Queue.Timeout)
+func (g *gate) await(l *line, turn chan struct{}, until time.Time, try func() bool, gone func() bool) waitResult {
+	longest, end := g.cfg.Queue.Timeout, waitTimeout
+	if left := time.Until(until); !until.IsZero() && left < longest {
+		longest, end = left, waitLate
+	}
+	deadline := time.NewTimer(longest)
 	defer deadline.Stop()
 	look := time.NewTicker(lookInterval)
 	defer look.Stop()
@@ -133,7 +138,7 @@ func (g *gate) await(l *line, turn chan struct{}, try func() bool, gone func() b
 			}
 			g.look(l, turn)
 		case <-deadline.C:
-			return waitTimeout
+			return end
 		}
 	}
 }

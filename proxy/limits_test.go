@@ -49,7 +49,7 @@ func TestGateLimit(t *testing.T) {
 		if got != tc.want {
 			t.Errorf("limit %d: %d of %d got in, want %d", tc.limit, got, tc.tries, tc.want)
 		}
-		if result := g.wait(&g.places, g.take, stays); tc.limit > 0 && result != waitFull {
+		if result := g.wait(&g.places, time.Time{}, g.take, stays); tc.limit > 0 && result != waitFull {
 			t.Errorf("limit %d: got %v without a queue, want waitFull", tc.limit, result)
 		}
 		for range got {
@@ -66,7 +66,7 @@ func TestGateServesFirstComeFirst(t *testing.T) {
 		order := make(chan int, 1)
 		for i := range 5 {
 			go func() {
-				if got := g.wait(&g.places, g.take, stays); got != waitGranted {
+				if got := g.wait(&g.places, time.Time{}, g.take, stays); got != waitGranted {
 					t.Errorf("%d: got %v", i, got)
 				}
 				order <- i
@@ -101,12 +101,12 @@ func TestGateQueueIsBounded(t *testing.T) {
 		g, queued := testGate(1, 2)
 		g.enter()
 		results := make(chan waitResult, 3)
-		go func() { results <- g.wait(&g.places, g.take, stays) }()
-		go func() { results <- g.wait(&g.servers, func() bool { return false }, stays) }()
+		go func() { results <- g.wait(&g.places, time.Time{}, g.take, stays) }()
+		go func() { results <- g.wait(&g.servers, time.Time{}, func() bool { return false }, stays) }()
 		synctest.Wait()
 		// Both kinds of waiting share the bound.
 		for _, l := range []*line{&g.places, &g.servers} {
-			if got := g.wait(l, g.take, stays); got != waitFull {
+			if got := g.wait(l, time.Time{}, g.take, stays); got != waitFull {
 				t.Errorf("the third got %v, want waitFull", got)
 			}
 		}
@@ -114,7 +114,7 @@ func TestGateQueueIsBounded(t *testing.T) {
 		if got := <-results; got != waitGranted {
 			t.Errorf("got %v, want waitGranted", got)
 		}
-		go func() { results <- g.wait(&g.places, g.take, stays) }()
+		go func() { results <- g.wait(&g.places, time.Time{}, g.take, stays) }()
 		synctest.Wait()
 		if got := queued.Load(); got != 2 {
 			t.Errorf("%d wait after one left, want 2", got)
@@ -136,10 +136,10 @@ func TestGateTimeout(t *testing.T) {
 		late := make(chan waitResult, 1)
 		go func() {
 			time.Sleep(time.Second / 2)
-			late <- g.wait(&g.places, g.take, stays)
+			late <- g.wait(&g.places, time.Time{}, g.take, stays)
 		}()
 		start := time.Now()
-		if got := g.wait(&g.places, g.take, stays); got != waitTimeout {
+		if got := g.wait(&g.places, time.Time{}, g.take, stays); got != waitTimeout {
 			t.Errorf("got %v, want waitTimeout", got)
 		}
 		if took := time.Since(start); took != time.Second {
@@ -163,7 +163,7 @@ func TestGateNoticesThatTheClientLeft(t *testing.T) {
 		g.enter()
 		start := time.Now()
 		gone := func() bool { return time.Since(start) > 150*time.Millisecond }
-		if got := g.wait(&g.places, g.take, gone); got != waitGone {
+		if got := g.wait(&g.places, time.Time{}, g.take, gone); got != waitGone {
 			t.Errorf("got %v, want waitGone", got)
 		}
 		if took := time.Since(start); took != 2*lookInterval {
@@ -182,7 +182,7 @@ func TestGateWakesAll(t *testing.T) {
 		granted := make(chan string, 3)
 		enter := func(name string, server int) {
 			go func() {
-				got := g.wait(&g.servers, func() bool {
+				got := g.wait(&g.servers, time.Time{}, func() bool {
 					if free[server].Load() == 0 {
 						return false
 					}
@@ -247,13 +247,13 @@ func TestGateMissesNoWake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, queued := testGate(1, 9)
 		start := time.Now()
-		if got := g.wait(&g.places, g.take, stays); got != waitGranted {
+		if got := g.wait(&g.places, time.Time{}, g.take, stays); got != waitGranted {
 			t.Errorf("got %v for a free place", got)
 		}
 		blocked := make(chan waitResult)
-		go func() { blocked <- g.wait(&g.servers, func() bool { return false }, stays) }()
+		go func() { blocked <- g.wait(&g.servers, time.Time{}, func() bool { return false }, stays) }()
 		synctest.Wait()
-		if got := g.wait(&g.servers, func() bool { return true }, stays); got != waitGranted {
+		if got := g.wait(&g.servers, time.Time{}, func() bool { return true }, stays); got != waitGranted {
 			t.Errorf("got %v for a free server", got)
 		}
 		if took := time.Since(start); took != 0 {
@@ -271,7 +271,7 @@ func TestGateLooksByItself(t *testing.T) {
 		recovered := time.Now().Add(250 * time.Millisecond)
 		start := time.Now()
 		// Nobody wakes the queue when a server comes back.
-		if got := g.wait(&g.servers, func() bool { return time.Now().After(recovered) }, stays); got != waitGranted {
+		if got := g.wait(&g.servers, time.Time{}, func() bool { return time.Now().After(recovered) }, stays); got != waitGranted {
 			t.Errorf("got %v, want waitGranted", got)
 		}
 		if took := time.Since(start); took != 3*lookInterval {
@@ -293,7 +293,7 @@ func TestGateCountsUnderLoad(t *testing.T) {
 			for i := range rounds {
 				gone := func() bool { return (n+i)%7 == 0 }
 				if !g.enter() {
-					if g.wait(&g.places, g.take, gone) != waitGranted {
+					if g.wait(&g.places, time.Time{}, g.take, gone) != waitGranted {
 						turnedAway.Add(1)
 						continue
 					}
@@ -302,7 +302,7 @@ func TestGateCountsUnderLoad(t *testing.T) {
 					t.Errorf("%d run at once, want %d at most", now, limit)
 				}
 				acquire := func() bool { return server.Acquire(2) }
-				if acquire() || g.wait(&g.servers, acquire, gone) == waitGranted {
+				if acquire() || g.wait(&g.servers, time.Time{}, acquire, gone) == waitGranted {
 					if now := server.InFlight(); now > 2 {
 						t.Errorf("%d run on the server, want 2 at most", now)
 					}
@@ -383,7 +383,7 @@ func TestReloadWhileRequestsWait(t *testing.T) {
 			before.enter()
 			before.enter()
 			results := make(chan waitResult, 2)
-			go func() { results <- before.wait(&before.places, before.take, stays) }()
+			go func() { results <- before.wait(&before.places, time.Time{}, before.take, stays) }()
 			synctest.Wait()
 			after.running = before.running
 			go func() {
@@ -391,7 +391,7 @@ func TestReloadWhileRequestsWait(t *testing.T) {
 					results <- waitGranted
 					return
 				}
-				results <- after.wait(&after.places, after.take, stays)
+				results <- after.wait(&after.places, time.Time{}, after.take, stays)
 			}()
 			synctest.Wait()
 			before.leave()
