@@ -110,7 +110,8 @@ func refusing(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-// inOrder is a Balancer that picks the first server that was not tried.
+// inOrder is a Balancer that picks the first server that was not tried, or else the
+// first.
 type inOrder []*backend.Member
 
 func (o inOrder) Pick(_ uint64, tried *backend.Tried) *backend.Member {
@@ -118,6 +119,9 @@ func (o inOrder) Pick(_ uint64, tried *backend.Tried) *backend.Member {
 		if !tried.Has(m.Live) {
 			return m
 		}
+	}
+	if len(o) > 0 {
+		return o[0]
 	}
 	return nil
 }
