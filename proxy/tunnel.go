@@ -3,14 +3,15 @@ package proxy
 import (
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"drover/exchange"
 )
 
-// halfClosed is how long one direction of a tunnel may go on after the other has
-// ended. A protocol that half-closes has its last word in that time; one that does
-// not would otherwise keep two connections for ever.
+// halfClosed is how long one direction of a tunnel may be silent after the other has
+// ended. A protocol that half-closes goes on speaking; one that does not would
+// otherwise keep two connections for ever.
 const halfClosed = 30 * time.Second
 
 // tunnel joins the client's and the server's connection after a 101 until both
@@ -28,16 +29,18 @@ func (rq *request) tunnel() {
 		return
 	}
 	up := make(chan int64, 1)
-	go func() { up <- pump(server, client) }()
-	rq.ex.Result.Sent += pump(client, server)
+	var half atomic.Bool
+	go func() { up <- pump(server, client, &half) }()
+	rq.ex.Result.Sent += pump(client, server, &half)
 	rq.ex.Result.Received += <-up
 }
 
-// pump copies one direction and passes its end on.
-func pump(to, from net.Conn) int64 {
-	n, err := io.Copy(to, from)
-	if half, ok := to.(interface{ CloseWrite() error }); ok && err == nil {
-		if half.CloseWrite() == nil {
+// pump copies one direction and passes its end on. Half is set when one has ended.
+func pump(to, from net.Conn, half *atomic.Bool) int64 {
+	n, err := copyTunnel(to, from, half)
+	if closer, ok := to.(interface{ CloseWrite() error }); ok && err == nil {
+		if closer.CloseWrite() == nil {
+			half.Store(true)
 			_ = to.SetReadDeadline(time.Now().Add(halfClosed))
 			return n
 		}
@@ -46,4 +49,25 @@ func pump(to, from net.Conn) int64 {
 	_ = to.SetReadDeadline(time.Unix(1, 0))
 	_ = from.SetWriteDeadline(time.Unix(1, 0))
 	return n
+}
+
+func copyTunnel(to, from net.Conn, half *atomic.Bool) (sum int64, err error) {
+	buf := make([]byte, copyBufferSize)
+	for {
+		n, err := from.Read(buf)
+		if n > 0 {
+			if _, werr := to.Write(buf[:n]); werr != nil {
+				return sum, werr
+			}
+			sum += int64(n)
+		}
+		switch {
+		case err == io.EOF: //nolint:errorlint // net.Conn's contract is this very value.
+			return sum, nil
+		case err != nil:
+			return sum, err
+		case half.Load():
+			_ = from.SetReadDeadline(time.Now().Add(halfClosed)) // if it fails, so does the next Read.
+		}
+	}
 }
