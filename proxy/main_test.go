@@ -99,7 +99,8 @@ func reset(c net.Conn) {
 	}
 }
 
-// refusing gives an address that nobody listens on.
+// refusing gives an address that nobody listens on: that of a connection's other end,
+// which nobody else gets until the test ends.
 func refusing(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -107,7 +108,12 @@ func refusing(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	return ln.Addr().String()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c.LocalAddr().String()
 }
 
 // inOrder is a Balancer that picks the first server that was not tried, or else the

@@ -73,11 +73,11 @@ func (r *replay) ready() bool {
 	return !r.over && (r.err == nil || r.err == io.EOF) //nolint:errorlint // io.Reader's contract is this very value.
 }
 
-// open reports whether the client's body has begun and not been read to its end.
+// open reports whether the client's body has not been read to its end.
 func (r *replay) open() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.filled != nil && r.err == nil
+	return r.err == nil
 }
 
 // forgo gives up sending again, and the memory with it.
@@ -107,7 +107,7 @@ func (r *replay) Read(p []byte) (int, error) {
 func (r *replay) next(p []byte) (n int, err error, direct bool) { //nolint:staticcheck // the error is what is read, not how next went.
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.filled == nil {
+	if r.filled == nil && !r.aborted {
 		r.filled, r.filling = make(chan struct{}), true
 		go r.fill(r.filled)
 	}
@@ -200,10 +200,10 @@ func (r *replay) AbortBody() {
 
 // close ends the reading and gives the memory back. No attempt may run any more.
 func (r *replay) close() {
-	if r.open() {
-		r.Client.AbortBody()
-	}
 	if r.filled != nil {
+		if r.open() {
+			r.Client.AbortBody()
+		}
 		<-r.filled
 	}
 	for _, chunk := range r.chunks {

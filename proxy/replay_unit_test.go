@@ -96,6 +96,25 @@ func TestReplayAbort(t *testing.T) {
 	}
 }
 
+// TestReplayNotBegun: an answer may come before the first byte of the body was read.
+func TestReplayNotBegun(t *testing.T) {
+	c := newBodyClient()
+	r := keepBody(c, c.stalled(), 5, 100)
+	if !r.open() {
+		t.Error("a body that was not read is not open")
+	}
+	r.AbortBody()
+	if _, err := r.Read(make([]byte, 1)); !errors.Is(err, errAttemptOver) || r.filled != nil {
+		t.Errorf("read after the attempt: %v, begun %v; want it refused", err, r.filled != nil)
+	}
+	r.close()
+	select {
+	case <-c.aborted:
+		t.Error("a body that has not begun was broken off")
+	default:
+	}
+}
+
 // TestReplayMemory: never more is kept than the limit takes, and what was sent is not
 // kept when nothing is sent again.
 func TestReplayMemory(t *testing.T) {
