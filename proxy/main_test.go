@@ -78,6 +78,10 @@ func readRequest(r *bufio.Reader) (*http.Request, []byte, error) {
 	return req, body, err
 }
 
+const ok200 = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+func get(target string) string { return "GET " + target + " HTTP/1.1\r\nHost: a\r\n\r\n" }
+
 // answering is a server that gives every request the same answer.
 func answering(answer string) script {
 	return func(c net.Conn, r *bufio.Reader) {

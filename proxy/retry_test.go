@@ -118,7 +118,7 @@ func TestRetryEnds(t *testing.T) {
 		{"one attempt", func(c *RouteConfig) { c.Retry.Attempts = 1 }, func(*request) {}, time.Time{}, false},
 		{"more attempts", func(c *RouteConfig) { c.Retry.Attempts = 3 }, func(rq *request) { rq.ex.Result.Attempts = 2 }, time.Time{}, true},
 		{"client gone", nil, func(rq *request) { rq.ex.Client.(*bodyClient).left = true }, time.Time{}, false},
-		{"budget spent", nil, func(rq *request) { spend(rq.target.upstream.budget, time.Now()) }, time.Time{}, false},
+		{"budget spent", nil, func(rq *request) { granted(rq.target.upstream.budget, time.Now()) }, time.Time{}, false},
 		{"body in memory, too large", func(c *RouteConfig) { c.Retry.MaxBufferedBody = 4 },
 			func(rq *request) { rq.out.Body, rq.out.Buffered = &rq.body, []byte("hello") }, time.Time{}, false},
 	} {
