@@ -29,7 +29,7 @@ func (e *engine) planSession(cfg *config.Config) (*zkSession, error) {
 	if cfg.ZooKeeper == nil {
 		return nil, nil //nolint:nilnil // none is wanted.
 	}
-	if e.session != nil && reflect.DeepEqual(e.session.cfg, cfg.ZooKeeper) && !filesChanged(cfg, e.cfg) {
+	if e.session != nil && reflect.DeepEqual(e.session.cfg, cfg.ZooKeeper) && !filesChanged(cfg, e.cfg, cfg.ZooKeeper.Files()...) {
 		return e.session, nil
 	}
 	session, err := zookeeper.NewSession(*cfg.ZooKeeper, e.logger.Named("zookeeper"))
@@ -82,11 +82,10 @@ func (u *upstream) discover(source discovery.Source) func(context.Context) error
 	}
 }
 
-// filesChanged reports whether a certificate or a secret has other bytes than in the
-// configuration in force. Such files belong to several parts; a change is rare enough
-// to let all of them read again.
-func filesChanged(next, inForce *config.Config) bool {
-	return inForce != nil && slices.ContainsFunc(next.Files(), func(path string) bool {
-		return next.FileChanged(path, inForce)
+// filesChanged reports whether one of a part's certificates or secrets has other bytes
+// than in the configuration in force.
+func filesChanged(next, inForce *config.Config, files ...string) bool {
+	return inForce != nil && slices.ContainsFunc(files, func(path string) bool {
+		return path != "" && next.FileChanged(path, inForce)
 	})
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -68,6 +69,7 @@ type listenerPlan struct {
 	cfg     front.Config
 	running *listener    // nil: new
 	front   *front.Front // nil: the running one takes the new settings
+	tls     *tls.Config  // what the running front shall speak from now on, nil: unchanged
 	socket  *socket
 	bound   bool // socket was bound for this plan
 	ln      net.Listener
@@ -79,8 +81,8 @@ func (e *engine) planListener(cfg front.Config, next *config.Config) (*listenerP
 	p := &listenerPlan{cfg: cfg, running: e.listeners[cfg.Name]}
 	if p.running != nil && p.running.cfg.Address == cfg.Address {
 		p.socket = p.running.socket
-		if p.running.cfg.SameSocket(cfg) && !filesChanged(next, e.cfg) {
-			return p, nil
+		if p.running.cfg.SameSocket(cfg) {
+			return p, p.planTLS(next, e.cfg)
 		}
 	}
 	if p.socket == nil {
@@ -97,6 +99,15 @@ func (e *engine) planListener(cfg front.Config, next *config.Config) (*listenerP
 	p.front = made
 	p.ln, err = p.socket.share()
 	return p, err
+}
+
+// planTLS loads what is new about TLS. Connections that exist go on as they are.
+func (p *listenerPlan) planTLS(next, inForce *config.Config) (err error) {
+	same := reflect.DeepEqual(p.running.cfg.TLS, p.cfg.TLS)
+	if p.cfg.TLS != nil && (!same || filesChanged(next, inForce, p.cfg.TLS.Files()...)) {
+		p.tls, err = front.LoadTLS(p.cfg.TLS)
+	}
+	return err
 }
 
 // socketFor binds an address, or takes over the socket of a listener that only
@@ -139,6 +150,9 @@ func (e *engine) commitListener(p *listenerPlan) (old *listener) {
 		if !reflect.DeepEqual(p.running.cfg, p.cfg) {
 			p.running.front.Update(p.cfg)
 			p.running.cfg = p.cfg
+		}
+		if p.tls != nil {
+			p.running.front.SetTLS(p.tls)
 		}
 		return nil
 	}

@@ -124,10 +124,12 @@ func (e *engine) plan(cfg config.Upstream, next *config.Config, session *zkSessi
 		}
 		p.source = source
 	}
-	filesChanged := filesChanged(next, e.cfg)
-	p.newTransport = !p.fresh && (filesChanged || !reflect.DeepEqual(old.Transport, cfg.Transport))
+	wire := cfg.Transport.TLS
+	wireFiles := filesChanged(next, e.cfg, wire.CAFile, wire.CertFile, wire.KeyFile)
+	p.newTransport = !p.fresh && (wireFiles || !reflect.DeepEqual(old.Transport, cfg.Transport))
 	check := checkOf(cfg)
-	if p.newMonitor = p.fresh || filesChanged || !reflect.DeepEqual(checkOf(old), check); p.newMonitor && check != nil {
+	checkFiles := check != nil && filesChanged(next, e.cfg, check.CAFile, check.CertFile, check.KeyFile)
+	if p.newMonitor = p.fresh || checkFiles || !reflect.DeepEqual(checkOf(old), check); p.newMonitor && check != nil {
 		monitor, err := healthcheck.NewMonitor(cfg.Name, check, u.group.Refresh, u.logger)
 		if err != nil {
 			return nil, err

@@ -76,6 +76,14 @@ type SourceConfig struct {
 	Format string `yaml:"format"`
 }
 
+// Files are the files that the settings name.
+func (c *Config) Files() []string {
+	if c.Auth == nil {
+		return nil
+	}
+	return []string{c.Auth.CredentialsFile}
+}
+
 // SetDefaults fills in the defaults.
 func (c *Config) SetDefaults() {
 	c.SessionTimeout = 15 * time.Second

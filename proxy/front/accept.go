@@ -79,7 +79,7 @@ func (f *Front) take(nc net.Conn, running *sync.WaitGroup, slots chan struct{}) 
 	c := &conn{
 		wire: w, stream: w, front: f, running: running, since: now,
 		remote: addrPort(nc.RemoteAddr()), local: addrPort(nc.LocalAddr()),
-		secure: f.tls != nil,
+		secure: f.tls.Load() != nil,
 	}
 	c.line.start()
 	if f.admit(c) {
@@ -130,8 +130,8 @@ func (f *Front) serveConn(c *conn) {
 			_ = c.Close() // nothing can be saved.
 		}
 	}()
-	if f.tls != nil {
-		secure := tls.Server(c.wire, f.tls)
+	if settings := f.tls.Load(); settings != nil {
+		secure := tls.Server(c.wire, settings)
 		c.stream = secure
 		if err := secure.Handshake(); err != nil {
 			f.opts.Logger.Debug("TLS handshake failed", zap.Stringer("remote", c.remote), zap.Error(err))

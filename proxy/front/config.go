@@ -5,7 +5,6 @@ import (
 	"errors"
 	"maps"
 	"net"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -182,9 +181,22 @@ func (c *Certificate) Validate() error {
 }
 
 // SameSocket reports whether a running Front can take o by Update. What it cannot
-// take needs a new Front: another name, another address, anything about TLS, and
-// another max_header_size, which is the size of buffers in use.
+// take needs a new Front: another name, another address, TLS that comes or
+// goes, and another max_header_size, which is the size of buffers in use. What changes
+// about TLS takes SetTLS.
 func (c Config) SameSocket(o Config) bool {
 	return c.Name == o.Name && c.Address == o.Address && c.MaxHeaderSize == o.MaxHeaderSize &&
-		reflect.DeepEqual(c.TLS, o.TLS)
+		(c.TLS == nil) == (o.TLS == nil)
+}
+
+// Files are the files that the settings name; nil ones name none.
+func (c *TLSConfig) Files() []string {
+	if c == nil {
+		return nil
+	}
+	var files []string
+	for _, pair := range c.Certificates {
+		files = append(files, pair.CertFile, pair.KeyFile)
+	}
+	return files
 }

@@ -74,5 +74,5 @@ func TestSameSocket(t *testing.T) {
 	f(func(c *Config) { c.Address = "x" }, false)
 	f(func(c *Config) { c.MaxHeaderSize = units.MiB }, false)
 	f(func(c *Config) { c.TLS = nil }, false)
-	f(func(c *Config) { c.TLS.MinVersion = "1.3" }, false)
+	f(func(c *Config) { c.TLS.MinVersion = "1.3" }, true)
 }

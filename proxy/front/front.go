@@ -43,14 +43,14 @@ type Front struct {
 	name    string
 	handler Handler
 	opts    Options
-	tls     *tls.Config // nil for plain HTTP
 	server  *fasthttp.Server
 	pool    sync.Pool     // of *client
 	stopped chan struct{} // closed when draining begins
 
 	// atomic
 	settings   atomic.Pointer[settings]
-	drainSince atomic.Pointer[time.Time] // nil while not draining
+	tls        atomic.Pointer[tls.Config] // nil for plain HTTP
+	drainSince atomic.Pointer[time.Time]  // nil while not draining
 
 	// under mu
 	mu        sync.Mutex
@@ -83,10 +83,11 @@ func New(cfg Config, handler Handler, opts Options) (*Front, error) {
 		empty:     make(chan struct{}),
 	}
 	if cfg.TLS != nil {
-		var err error
-		if f.tls, err = serverTLS(cfg.TLS); err != nil {
+		secured, err := LoadTLS(cfg.TLS)
+		if err != nil {
 			return nil, err
 		}
+		f.SetTLS(secured)
 	}
 	f.pool.New = func() any { return newClient(f) }
 	f.server = newServer(f, int(cfg.MaxHeaderSize))
@@ -108,6 +109,10 @@ func (f *Front) Update(cfg Config) {
 		maxConns:      cfg.MaxConnections,
 	})
 }
+
+// SetTLS puts other TLS settings in force, for connections that begin from now on. A
+// Front begins and ends with TLS or without it.
+func (f *Front) SetTLS(settings *tls.Config) { f.tls.Store(settings) }
 
 // Serve accepts connections on ln until ln is closed or Drain is called, and returns
 // when all that it accepted have ended. It closes ln.

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// serverTLS makes the TLS settings of a listener. It reads the certificates.
-func serverTLS(cfg *TLSConfig) (*tls.Config, error) {
+// LoadTLS makes the TLS settings of a listener. It reads the certificates.
+func LoadTLS(cfg *TLSConfig) (*tls.Config, error) {
 	names := &certificates{byName: map[string][]*tls.Certificate{}}
 	for _, files := range cfg.Certificates {
 		cert, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
