@@ -75,6 +75,11 @@ func (u *Upstream) Inherit(old *Upstream) {
 	}
 }
 
+// Idle reports whether no request runs on the upstream or waits for a place on it.
+func (u *Upstream) Idle() bool {
+	return u.gate.running.Load() == 0 && u.gate.places.length.Load() == 0
+}
+
 // pick chooses a server: the one of the client's sticky cookie where it still takes
 // requests, else the policy's.
 func (u *Upstream) pick(ex *exchange.Exchange, key uint64, tried *backend.Tried) *backend.Member {

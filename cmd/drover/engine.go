@@ -33,13 +33,14 @@ type engine struct {
 	listeners map[string]*listener
 	admin     *adminServer
 	access    *accessLog
-	drains    sync.WaitGroup // listeners that a reload replaced or removed
+	drains    sync.WaitGroup // listeners and upstreams that a reload replaced or removed
 	drainCtx  context.Context
 	cutDrains context.CancelFunc
 
 	// atomic
 	view     atomic.Pointer[view]
 	draining atomic.Bool
+	warm     atomic.Bool // every upstream of one configuration has known its servers
 }
 
 // view is what the operator's interface reads.
@@ -249,9 +250,14 @@ func (e *engine) retire(c *change, listeners []*listener) {
 	}
 	for name, u := range e.upstreams {
 		if !wanted[name] {
-			u.stop()
+			u.stopTasks()
 			delete(e.upstreams, name)
 			e.metrics.ForgetUpstream(name)
+			e.drains.Go(func() {
+				ctx, cancel := context.WithTimeout(e.drainCtx, c.cfg.DrainTimeout)
+				defer cancel()
+				u.drain(ctx)
+			})
 		}
 	}
 	if e.session != nil && e.session != c.session {
@@ -358,12 +364,16 @@ var (
 	errCold     = errors.New("the first servers are not known yet")
 )
 
-// ready tells whether drover should get traffic.
+// ready tells whether drover should get traffic. Once it has, an upstream that a reload
+// adds and whose source says nothing costs that upstream's requests only: it must not
+// take all drovers with the same configuration out at once.
 func (e *engine) ready() error {
 	v := e.view.Load()
 	switch {
 	case e.draining.Load():
 		return errDraining
+	case e.warm.Load():
+		return nil
 	case v.cfg == nil:
 		return errCold
 	}
@@ -374,6 +384,7 @@ func (e *engine) ready() error {
 			return errCold
 		}
 	}
+	e.warm.Store(true)
 	return nil
 }
 

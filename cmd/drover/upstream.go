@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"io"
 	"reflect"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"drover/backend"
 	"drover/balancer"
@@ -276,11 +278,39 @@ func (u *upstream) setOutlier(next *healthcheck.Outlier) {
 	u.tasks.outlier = startTask("outlier detection of "+u.name, u.logger, next.Run)
 }
 
-// stop ends all parts. Running requests finish on the connections they have.
+// stop ends all parts at once. Running requests finish on the connections they have.
 func (u *upstream) stop() {
+	u.stopTasks()
+	u.group.Close()
+}
+
+func (u *upstream) stopTasks() {
 	u.tasks.source.stop()
 	u.tasks.monitor.stop()
 	u.tasks.outlier.stop()
 	u.tasks.group.stop()
-	u.group.Close()
+}
+
+// idleLook is how often a removed upstream is looked at. It is much longer than a
+// request takes from loading the routing table to its place on the upstream.
+const idleLook = 200 * time.Millisecond
+
+// drain closes the connections of an upstream that the configuration no longer has,
+// once the requests of the earlier one have ended: they may yet wait for a place, or
+// try another server. It waits until ctx ends at most.
+func (u *upstream) drain(ctx context.Context) {
+	defer u.group.Close()
+	look := time.NewTicker(idleLook)
+	defer look.Stop()
+	for idle := false; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+		before := idle
+		if idle = u.proxied.Idle(); idle && before {
+			return
+		}
+	}
 }
