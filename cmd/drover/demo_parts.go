@@ -71,7 +71,11 @@ type demoRegistry interface {
 
 func newDemoRegistry(ctx context.Context, address, dir string) (demoRegistry, error) {
 	if address != "" {
-		return connectDemoZooKeeper(ctx, address)
+		z, err := connectDemoZooKeeper(ctx, address)
+		if err != nil {
+			return nil, err // not z: a nil pointer in an interface is not nil.
+		}
+		return z, nil
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the demo's registry: %w", err)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"regexp"
 	"strings"
 	"testing"
@@ -71,6 +72,22 @@ func (c *cancelAt) Write(p []byte) (int, error) {
 		c.cancel()
 	}
 	return c.Buffer.Write(p)
+}
+
+// TestDemoWithoutZooKeeper: an ensemble that is not there is told as such, and a
+// Ctrl-C while waiting for it ends the wait.
+func TestDemoWithoutZooKeeper(t *testing.T) {
+	t.Parallel()
+	nobody := freeAddress(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := runDemo(ctx, demoOptions{step: time.Second, rate: 50, zookeeper: nobody}, &bytes.Buffer{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: got %v; want %v", err, context.Canceled)
+	}
+	code, stdout, stderr := command(t, "demo", "--zookeeper", nobody)
+	if want := "cannot connect to ZooKeeper at \"" + nobody + "\""; code != exitFailed || stdout != "" || !strings.HasPrefix(stderr, want) {
+		t.Errorf("got exit code %d, %q, %q; want 1, nothing, %q", code, stdout, stderr, want)
+	}
 }
 
 // TestDemoOptions: what cannot be played is refused with what can.
