@@ -269,6 +269,9 @@ func TestStartFails(t *testing.T) {
 			if n := strings.Count(stderr, "cannot listen"); n > 1 {
 				t.Errorf("says it %d times:\n%s", n, stderr)
 			}
+			if strings.Contains(stderr, "in force") {
+				t.Errorf("got %q; nothing is in force at a start", stderr)
+			}
 		})
 	}
 	t.Run("listener's address is taken and the log is a file", func(t *testing.T) {
@@ -290,6 +293,21 @@ func TestStartFails(t *testing.T) {
 	if text := p.stderr.String(); !strings.Contains(text, "DROVER_LOG_LEVEL") {
 		t.Errorf("with a misspelt variable: %q; want the right name", text)
 	}
+}
+
+// TestRemarks: what check warns of is in the log of a start and of each reload.
+func TestRemarks(t *testing.T) {
+	twice := strings.Replace(fmt.Sprintf(oneUpstream, "127.0.0.1:1"), "{ upstream: app }", "{ upstream: app }, { upstream: app }", 1)
+	s := newSetup(t, twice)
+	const want = "routes[1]: got the conditions of routes[0]"
+	code, _, stderr := command(t, "check", "-c", s.path)
+	if code != exitOK || !strings.HasPrefix(stderr, "warning: ") || !strings.Contains(stderr, want) {
+		t.Errorf("check: exit code %d, %q; want 0 and a warning of %q", code, stderr, want)
+	}
+	p := s.run(t)
+	p.logs(t, want, 1)
+	p.Signal(syscall.SIGHUP)
+	p.logs(t, want, 2)
 }
 
 // TestCheckCommand: the same rules as a start, without one.
@@ -408,6 +426,9 @@ routes: [ { upstream: app } ]
 }
 
 func TestVersionCommand(t *testing.T) {
+	if code, stdout, stderr := command(t, "--version"); code != exitOK || stderr != "" || !strings.HasPrefix(stdout, "drover ") {
+		t.Errorf("--version: exit code %d, %q, %q", code, stdout, stderr)
+	}
 	code, stdout, stderr := command(t, "version")
 	if code != exitOK || stderr != "" || !regexp.MustCompile(`^drover \S+ go1\.\S+ [a-z0-9]+/[a-z0-9]+\n$`).MatchString(stdout) {
 		t.Errorf("got exit code %d, %q, %q", code, stdout, stderr)

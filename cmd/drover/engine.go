@@ -316,7 +316,11 @@ func (e *engine) reload(ctx context.Context, cfg *config.Config, err error) erro
 	e.metrics.Reloaded(err == nil)
 	if err != nil {
 		e.publish(err)
-		e.logger.Error("the new configuration is refused; the one in force stays", zap.Error(err))
+		if e.cfg == nil {
+			e.logger.Error("cannot start", zap.Error(err))
+		} else {
+			e.logger.Error("the new configuration is refused; the one in force stays", zap.Error(err))
+		}
 		return err
 	}
 	e.logger.Info("configuration in force", zap.Int("listeners", len(cfg.Listeners)),

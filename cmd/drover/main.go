@@ -67,9 +67,11 @@ Signals: HUP reloads, TERM, INT and QUIT drain and exit (a second one exits at o
 USR1 reopens log files.
 Exit codes: 0 ended as asked, 1 could not start or a check found faults, 2 running
 requests were cut, 64 wrong usage.`,
+		Version:       fullVersion(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(newRunCommand(), newProxyCommand(), newCheckCommand(), newDemoCommand(), newReadyCommand(), newVersionCommand())
 	return root
 }

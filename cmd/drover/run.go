@@ -34,6 +34,8 @@ func newRunCommand() *cobra.Command {
 func run(ctx context.Context, opts config.Options) error {
 	watcher := config.NewWatcher(zap.NewNop())
 	opts.OnRead = watcher.Note
+	var remarks []*config.Error // of the newest load
+	opts.Warn = func(w *config.Error) { remarks = append(remarks, w) }
 	cfg, err := config.Load(opts)
 	if err != nil {
 		return &exitError{exitFailed, err}
@@ -44,7 +46,18 @@ func run(ctx context.Context, opts config.Options) error {
 		return &exitError{exitFailed, err}
 	}
 	s.watcher = watcher
-	s.load = func() (*config.Config, error) { return config.Load(opts) }
+	tell := func() {
+		for _, r := range remarks {
+			s.logger.Warn("the configuration is legal and probably not meant", zap.Error(r))
+		}
+		remarks = nil
+	}
+	tell()
+	s.load = func() (*config.Config, error) {
+		cfg, err := config.Load(opts)
+		tell()
+		return cfg, err
+	}
 	return s.serve(ctx, cfg)
 }
 
