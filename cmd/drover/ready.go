@@ -23,7 +23,7 @@ func newReadyCommand() *cobra.Command {
 		client := &http.Client{Timeout: readyTimeout}
 		resp, err := client.Get("http://" + *address + "/readyz")
 		if err != nil {
-			return &exitError{exitFailed, err}
+			return &exitError{exitFailed, fmt.Errorf("cannot ask whether drover is ready: %w", err)}
 		}
 		defer resp.Body.Close() //nolint:errcheck // read to its end below.
 		text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))

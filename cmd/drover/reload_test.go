@@ -237,6 +237,7 @@ listeners: [ { name: web, address: "LISTEN" } ]
 	prompt(t, func() { put(t, two, site("two", a.address)) }, gives("/two", "GET a 0"))
 	prompt(t, func() { put(t, two, site("two", b.address)) }, gives("/two", "GET b 0"))
 	prompt(t, func() { put(t, two, site("two", a.address)+"log: { level: debug }\n") }, func() { p.logs(t, two+":3:", 1) })
+	p.logs(t, fmt.Sprintf(`configuration files changed	{"files": [%q]}`, two), 1)
 	gives("/two", "GET b 0")()
 	prompt(t, func() { move(t, two, two+".off") }, gives("/two", "404"))
 	gives("/one", "GET a 0")()

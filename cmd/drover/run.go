@@ -32,20 +32,26 @@ func newRunCommand() *cobra.Command {
 
 // run serves a configuration file until a signal ends it.
 func run(ctx context.Context, opts config.Options) error {
-	watcher := config.NewWatcher(zap.NewNop())
-	opts.OnRead = watcher.Note
+	var notes []func(*config.Watcher) // what was read before there was a logger for the watcher
+	opts.OnRead = func(path string, content []byte) {
+		notes = append(notes, func(w *config.Watcher) { w.Note(path, content) })
+	}
 	var remarks []*config.Error // of the newest load
 	opts.Warn = func(w *config.Error) { remarks = append(remarks, w) }
 	cfg, err := config.Load(opts)
 	if err != nil {
 		return &exitError{exitFailed, err}
 	}
-	watcher.SetFiles(cfg.Files())
 	s, err := newService(cfg)
 	if err != nil {
 		return &exitError{exitFailed, err}
 	}
-	s.watcher = watcher
+	s.watcher = config.NewWatcher(s.logger)
+	for _, note := range notes {
+		note(s.watcher)
+	}
+	s.watcher.SetFiles(cfg.Files())
+	opts.OnRead = s.watcher.Note
 	tell := func() {
 		for _, r := range remarks {
 			s.logger.Warn("the configuration is legal and probably not meant", zap.Error(r))
