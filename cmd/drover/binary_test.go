@@ -300,9 +300,9 @@ func TestRemarks(t *testing.T) {
 	twice := strings.Replace(fmt.Sprintf(oneUpstream, "127.0.0.1:1"), "{ upstream: app }", "{ upstream: app }, { upstream: app }", 1)
 	s := newSetup(t, twice)
 	const want = "routes[1]: got the conditions of routes[0]"
-	code, _, stderr := command(t, "check", "-c", s.path)
-	if code != exitOK || !strings.HasPrefix(stderr, "warning: ") || !strings.Contains(stderr, want) {
-		t.Errorf("check: exit code %d, %q; want 0 and a warning of %q", code, stderr, want)
+	code, stdout, stderr := command(t, "check", "-c", s.path)
+	if code != exitOK || stdout != "ok: 1 listener, 1 upstream, 2 routes\n" || !strings.HasPrefix(stderr, "warning: ") || !strings.Contains(stderr, want) {
+		t.Errorf("check: exit code %d, %q, %q; want 0 and a warning of %q", code, stdout, stderr, want)
 	}
 	p := s.run(t)
 	p.logs(t, want, 1)
@@ -313,7 +313,7 @@ func TestRemarks(t *testing.T) {
 // TestCheckCommand: the same rules as a start, without one.
 func TestCheckCommand(t *testing.T) {
 	good := fmt.Sprintf(oneUpstream, "127.0.0.1:1")
-	if code, stdout, stderr := command(t, "check", "-c", newSetup(t, good).path); code != exitOK || stdout != "ok: 1 listeners, 1 upstreams, 1 routes\n" || stderr != "" {
+	if code, stdout, stderr := command(t, "check", "-c", newSetup(t, good).path); code != exitOK || stdout != "ok: 1 listener, 1 upstream, 1 route\n" || stderr != "" {
 		t.Errorf("got exit code %d, %q, %q", code, stdout, stderr)
 	}
 	s := newSetup(t, strings.Replace(good, "upstream: app", "upstreem: app", 1))

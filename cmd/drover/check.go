@@ -23,9 +23,17 @@ func newCheckCommand() *cobra.Command {
 		if err != nil {
 			return &exitError{exitFailed, err}
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "ok: %d listeners, %d upstreams, %d routes\n",
-			len(cfg.Listeners), len(cfg.Upstreams), len(cfg.Routes))
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "ok: %s, %s, %s\n",
+			count(len(cfg.Listeners), "listener"), count(len(cfg.Upstreams), "upstream"), count(len(cfg.Routes), "route"))
 		return err
 	}
 	return cmd
+}
+
+// count says how many there are of something.
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }

@@ -34,7 +34,7 @@ var readmeCommands = map[string]func(t *testing.T, r *readme, args []string){
 	"drover check -c drover.yaml": func(t *testing.T, r *readme, args []string) {
 		p := startProgramIn(t, r.folder(t), nil, args...)
 		p.wantExit(t, exitOK)
-		if out := p.stdout.String() + p.stderr.String(); out != "ok: 1 listeners, 1 upstreams, 1 routes\n" {
+		if out := p.stdout.String() + p.stderr.String(); out != "ok: 1 listener, 1 upstream, 1 route\n" {
 			t.Errorf("says %q", out)
 		}
 	},
