@@ -143,7 +143,7 @@ type act struct {
 var acts = []act{
 	{"three servers are registered; requests spread evenly", func(*demo) error { return nil }},
 	{"server D registers", (*demo).addServer},
-	{"server B turns sick: it answers 503", func(d *demo) error { d.servers[1].sick.Store(true); return nil }},
+	{"server B turns sick (503)", func(d *demo) error { d.servers[1].sick.Store(true); return nil }},
 	{"server B recovers", func(d *demo) error { d.servers[1].sick.Store(false); return nil }},
 	{"server A is drained: its weight becomes 0", func(d *demo) error { return d.registry.put(d.servers[0], 0) }},
 	{"server A leaves", func(d *demo) error { return d.registry.remove(d.servers[0]) }},

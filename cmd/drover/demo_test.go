@@ -42,6 +42,15 @@ func playDemo(t *testing.T, o demoOptions) {
 		if act := out.String()[acts[i][0]:end]; !strings.Contains(act, want) {
 			t.Errorf("act %d shows\n%s\nwant %q", i+1, act, want)
 		}
+		// A terminal has it all in one line, without which it would be cut.
+		title, notes, _ := strings.Cut(out.String()[acts[i][0]:end], "\n")
+		notes, _, _ = strings.Cut(notes, "  server  address")
+		for note := range strings.Lines(notes) {
+			title += " - " + strings.TrimSpace(note)
+		}
+		if len(title) > 80 {
+			t.Errorf("act %d takes %d columns on a terminal; want at most 80: %s", i+1, len(title), title)
+		}
 	}
 	if text := out.String(); !regexp.MustCompile(`\n[1-9][0-9]+ requests, 0 failed\n$`).MatchString(text) {
 		t.Errorf("the demo ends with %q; want how many requests, and none failed", text[max(0, len(text)-80):])
