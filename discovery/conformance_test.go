@@ -65,14 +65,14 @@ func conform(t *testing.T, r *registry) {
 	f.next(t, "10.0.0.1:80 10.0.0.2:80 10.0.0.3:80")
 
 	// A bad entry costs itself, and one line of log.
-	r.write("10.0.0.1:80", "bad", "10.0.0.3:80", "10.0.0.4:80")
-	f.next(t, "10.0.0.1:80 10.0.0.3:80 10.0.0.4:80")
+	r.write("10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "bad", "10.0.0.4:80")
+	f.next(t, "10.0.0.1:80 10.0.0.2:80 10.0.0.3:80 10.0.0.4:80")
 	s := f.status(t, "one reject", func(s Status) bool { return len(s.Rejected) == 1 })
 	if reject := s.Rejected[0]; reject.Path == "" || !strings.Contains(reject.Reason, "want") {
 		t.Errorf("reject %+v; want where, what was found, what was wanted", reject)
 	}
-	r.write("10.0.0.1:80", "bad", "10.0.0.3:80", "10.0.0.4:80", "10.0.0.5:80")
-	f.next(t, "10.0.0.1:80 10.0.0.3:80 10.0.0.4:80 10.0.0.5:80")
+	r.write("10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "bad", "10.0.0.4:80", "10.0.0.5:80")
+	f.next(t, "10.0.0.1:80 10.0.0.2:80 10.0.0.3:80 10.0.0.4:80 10.0.0.5:80")
 	if n := r.logged("cannot be used"); n != 1 {
 		t.Errorf("the bad entry is logged %d times; want once", n)
 	}
@@ -80,12 +80,12 @@ func conform(t *testing.T, r *registry) {
 	// A registry that fails says nothing about the servers.
 	r.fail()
 	f.status(t, "stale", func(s Status) bool { return s.Stale && s.Fault != "" })
-	if n := f.source.Status().Servers; n != 4 {
-		t.Errorf("%d servers in the status; want the last 4", n)
+	if n := f.source.Status().Servers; n != 5 {
+		t.Errorf("%d servers in the status; want the last 5", n)
 	}
 	r.mend()
-	r.write("10.0.0.1:80", "10.0.0.3:80", "10.0.0.4:80", "10.0.0.5:80", "10.0.0.6:80")
-	f.next(t, "10.0.0.1:80 10.0.0.3:80 10.0.0.4:80 10.0.0.5:80 10.0.0.6:80")
+	r.write("10.0.0.1:80", "10.0.0.3:80", "10.0.0.6:80")
+	f.next(t, "10.0.0.1:80 10.0.0.3:80 10.0.0.6:80")
 	f.status(t, "fresh, nothing rejected", func(s Status) bool { return !s.Stale && s.Fault == "" && len(s.Rejected) == 0 })
 
 	f.stop()

@@ -25,7 +25,8 @@ import (
 //
 // A file that is replaced (by a rename or a symbolic link) is taken at once. One that
 // is written in place may be seen half written: while it has lost servers or holds an
-// entry that cannot be used, the servers that it had stay until it is at rest.
+// entry that cannot be used, the servers that it had stay until it is at rest. Where an
+// entry cannot be used even then, servers that are missing stay: it may have been theirs.
 type File struct {
 	// immutable
 	cfg     FileConfig
@@ -224,10 +225,14 @@ func (f *File) take(file entryFile, decode format.Decoder) (knownFile, map[strin
 		}
 		servers = append(servers, decoded...)
 	}
-	if ok && os.SameFile(known.info, file.info) && (len(bad) > 0 || loses(known.servers, servers)) {
+	if ok && os.SameFile(known.info, file.info) && (len(bad) > 0 || len(missing(known.servers, servers)) > 0) {
 		if left := known.rest(file.info); left > 0 {
 			return known, nil, left
 		}
+	}
+	if len(bad) > 0 {
+		// An entry that cannot be used may be one that was overwritten.
+		servers = append(missing(known.servers, servers), servers...)
 	}
 	return knownFile{info: file.info, servers: servers}, bad, 0
 }
@@ -245,13 +250,13 @@ func (k *knownFile) rest(info fs.FileInfo) time.Duration {
 	return min(fileRest-now.Sub(k.at), fileMaxRest-now.Sub(k.writtenFor))
 }
 
-// loses reports whether a server of before is missing now.
-func loses(before, now []backend.Server) bool {
+// missing gives the servers of before that are not there now.
+func missing(before, now []backend.Server) []backend.Server {
 	ids := make(map[backend.ID]bool, len(now))
 	for i := range now {
 		ids[now[i].ID] = true
 	}
-	return slices.ContainsFunc(before, func(s backend.Server) bool { return !ids[s.ID] })
+	return slices.DeleteFunc(slices.Clone(before), func(s backend.Server) bool { return ids[s.ID] })
 }
 
 // reject tells of the entries that cannot be used, and of no others.

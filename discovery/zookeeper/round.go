@@ -153,16 +153,19 @@ func (t *tree) add(name string) {
 		t.changed[name] = struct{}{}
 		return
 	}
-	t.decode(c, nil)
+	t.decode(c, nil, false)
 	c.read = true
 }
 
-// decode reads an entry. A bad one counts for nothing and harms no other.
-func (t *tree) decode(c *child, data []byte) {
+// decode reads an entry. A bad one harms no other, and tells nothing: one that was
+// overwritten keeps the servers that it had, a new one has none.
+func (t *tree) decode(c *child, data []byte, overwritten bool) {
 	servers, err := t.entries.decode(c.path, data)
 	if err != nil {
 		t.entries.refused(c.path, err)
-		c.servers = nil
+		if !overwritten {
+			c.servers = nil
+		}
 		return
 	}
 	t.entries.accepted(c.path)
@@ -184,7 +187,7 @@ func (t *tree) gotData(r reply) {
 	switch r.outcome {
 	case found:
 		if !c.read || c.barred || c.stat.created != r.stat.created || c.stat.modified != r.stat.modified {
-			t.decode(c, r.data)
+			t.decode(c, r.data, c.stat.created == r.stat.created)
 		}
 		c.stat, c.read, c.barred = r.stat, true, false
 	case missing: // between the listing and now; the directory's watch tells as well
