@@ -75,10 +75,11 @@ func (u *Upstream) Inherit(old *Upstream) {
 	}
 }
 
+// Queued is how many requests wait for a place on the upstream.
+func (u *Upstream) Queued() int { return int(u.gate.places.length.Load()) }
+
 // Idle reports whether no request runs on the upstream or waits for a place on it.
-func (u *Upstream) Idle() bool {
-	return u.gate.running.Load() == 0 && u.gate.places.length.Load() == 0
-}
+func (u *Upstream) Idle() bool { return u.gate.running.Load() == 0 && u.Queued() == 0 }
 
 // pick chooses a server: the one of the client's sticky cookie where it still takes
 // requests, else the policy's.

@@ -33,7 +33,8 @@ type Pool struct {
 // settings is a Config with what is derived from it.
 type settings struct {
 	Config
-	tls *tls.Config // nil for http
+	from *Config     // what it was made of
+	tls  *tls.Config // nil for http
 }
 
 type counts struct {
@@ -73,7 +74,7 @@ func BrokenPool(id backend.ID, err error) *Pool {
 // SetConfig changes the settings while exchanges run. Connections stay, unless the TLS
 // settings differ: then unused ones are closed.
 func (p *Pool) SetConfig(cfg *Config) error {
-	next := &settings{Config: *cfg}
+	next := &settings{Config: *cfg, from: cfg}
 	if p.id.Scheme == "https" {
 		built, err := cfg.TLS.build(p.id.Host)
 		if err != nil {
@@ -87,6 +88,9 @@ func (p *Pool) SetConfig(cfg *Config) error {
 	}
 	return nil
 }
+
+// Has reports whether cfg, this very value, is what SetConfig was given last.
+func (p *Pool) Has(cfg *Config) bool { return p.settings.Load().from == cfg }
 
 // Close closes unused connections now and the others as they become unused.
 func (p *Pool) Close() error {

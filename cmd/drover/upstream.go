@@ -98,6 +98,7 @@ func (u *upstream) newPool(id backend.ID) io.Closer {
 // onMembers tells everyone who follows the member set.
 func (u *upstream) onMembers(members []*backend.Member) {
 	u.servers.Sync(members)
+	u.refit(members)
 	if m := u.monitor.Load(); m != nil {
 		m.Sync(members)
 	}
@@ -235,8 +236,15 @@ func (p *upstreamPlan) commit() {
 
 func (u *upstream) setTransport(cfg *transport.Config) {
 	u.transport.Store(cfg)
-	for _, m := range u.group.Snapshot().Members {
-		if pool, ok := m.Conns.(*transport.Pool); ok {
+	u.refit(u.group.Snapshot().Members)
+}
+
+// refit gives the settings in force to pools that have others: that of a server which
+// was away while they changed, for one.
+func (u *upstream) refit(members []*backend.Member) {
+	cfg := u.transport.Load()
+	for _, m := range members {
+		if pool, ok := m.Conns.(*transport.Pool); ok && !pool.Has(cfg) {
 			if err := pool.SetConfig(cfg); err != nil {
 				u.logger.Error("cannot apply transport settings", zap.Stringer("server", m.ID), zap.Error(err))
 			}
