@@ -193,12 +193,18 @@ func startLoggedNode(t *testing.T, yaml string, logger *zap.Logger) *node {
 }
 
 const preamble = `admin: { address: "" }
-access_log: { format: "off" }
+`
+
+const withoutAccessLog = `access_log: { format: "off" }
 `
 
 func (n *node) write(t *testing.T, yaml string) {
 	t.Helper()
-	text := preamble + strings.ReplaceAll(yaml, "LISTEN", n.listen)
+	text := preamble + withoutAccessLog
+	if strings.Contains(yaml, "access_log:") {
+		text = preamble
+	}
+	text += strings.ReplaceAll(yaml, "LISTEN", n.listen)
 	if err := os.WriteFile(n.path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -2,14 +2,19 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"drover/exchange"
 )
 
 // raw sends bytes and reads until the connection closes or goes quiet.
@@ -104,22 +109,29 @@ func TestBadInput(t *testing.T) {
 		}
 	})
 	late.handler.Store(&wait)
-	n := startNode(t, fmt.Sprintf(`listeners: [ { name: web, address: "LISTEN", max_header_size: 8KiB, max_body_size: 1KiB } ]
+	cut := startRecorder(t, "")
+	logFile := filepath.Join(t.TempDir(), "access.log")
+	n := startNode(t, fmt.Sprintf(`access_log: { format: json, output: %q }
+listeners: [ { name: web, address: "LISTEN", max_header_size: 8KiB, max_body_size: 1KiB } ]
 upstreams:
   - { name: good, servers: [ { address: %q } ] }
   - { name: dead, servers: [ { address: %q } ] }
   - { name: invalid, servers: [ { address: %q } ] }
   - { name: late, servers: [ { address: %q } ], transport: { response_header_timeout: 200ms } }
+  - { name: cut, servers: [ { address: %q } ] }
   - { name: drained, servers: [ { address: %q, weight: 0 } ] }
 routes:
   - { path: /dead, upstream: dead }
   - { path: /invalid, upstream: invalid }
   - { path: /late, upstream: late }
+  - { path: /cut, upstream: cut }
   - { path: /drained, upstream: drained }
   - { path_prefix: /good, upstream: good }
-`, good.address, dead, invalidAnswer.address, late.address, good.address))
-	f := func(what, request string, status int) {
+`, logFile, good.address, dead, invalidAnswer.address, late.address, cut.address, good.address))
+	var logged []string
+	f := func(what, request string, status int, reason exchange.Reason) {
 		t.Helper()
+		logged = append(logged, fmt.Sprintf("%d %s", status, reason))
 		got := raw(t, n.listen, request)
 		if !strings.HasPrefix(got, fmt.Sprintf("HTTP/1.1 %d ", status)) {
 			t.Errorf("%s: got %.200q; want status %d", what, got, status)
@@ -131,29 +143,59 @@ routes:
 		}
 	}
 	before := good.requests.Load()
-	f("no such protocol", "GET /good HTTP/9.9\r\nHost: a\r\n\r\n", 505)
-	f("space before colon", "GET /good HTTP/1.1\r\nHost : a\r\n\r\n", 400)
-	f("no host", "GET /good HTTP/1.1\r\n\r\n", 400)
-	f("two hosts", "GET /good HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400)
-	f("user in host", "GET /good HTTP/1.1\r\nHost: u:p@h\r\n\r\n", 400)
-	f("folded line", "GET /good HTTP/1.1\r\nHost: a\r\nX: 1\r\n 2\r\n\r\n", 400)
-	f("both framings", "POST /good HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400)
-	f("two lengths", "POST /good HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc", 400)
-	f("control byte", "GET /good HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n", 400)
-	f("header too large", "GET /good HTTP/1.1\r\nHost: a\r\nX: "+strings.Repeat("y", 20<<10)+"\r\n\r\n", 431)
-	f("body too large", "POST /good HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\nConnection: close\r\n\r\n"+strings.Repeat("x", 2000), 413)
-	f("no route", "GET /nowhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 404)
+	f("no such protocol", "GET /good HTTP/9.9\r\nHost: a\r\n\r\n", 505, "VN")
+	f("space before colon", "GET /good HTTP/1.1\r\nHost : a\r\n\r\n", 400, "BR")
+	f("no host", "GET /good HTTP/1.1\r\n\r\n", 400, "BR")
+	f("two hosts", "GET /good HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "BR")
+	f("user in host", "GET /good HTTP/1.1\r\nHost: u:p@h\r\n\r\n", 400, "BR")
+	f("folded line", "GET /good HTTP/1.1\r\nHost: a\r\nX: 1\r\n 2\r\n\r\n", 400, "BR")
+	f("both framings", "POST /good HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "BR")
+	f("two lengths", "POST /good HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc", 400, "BR")
+	f("control byte", "GET /good HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n", 400, "BR")
+	f("header too large", "GET /good HTTP/1.1\r\nHost: a\r\nX: "+strings.Repeat("y", 20<<10)+"\r\n\r\n", 431, "HL")
+	f("body too large", "POST /good HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\nConnection: close\r\n\r\n"+strings.Repeat("x", 2000), 413, "BL")
+	f("no route", "GET /nowhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 404, "NR")
 	if got := good.requests.Load(); got != before {
 		t.Errorf("%d bad requests reached a server; want none", got-before)
 	}
-	f("no server", "GET /drained HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 503)
-	f("refused", "GET /dead HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 502)
-	f("invalid answer", "GET /invalid HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 502)
-	f("late", "GET /late HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 504)
-	f("good after all", "GET /good HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200)
+	f("no server", "GET /drained HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 503, "AD")
+	f("refused", "GET /dead HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 502, "UC")
+	f("invalid answer", "GET /invalid HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 502, "UP")
+	f("late", "GET /late HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 504, "UT")
+	f("cut before an answer", "GET /cut HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 502, "UR")
+	f("good after all", "GET /good HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200, "")
 	if got := raw(t, n.listen, "GET /nowhere HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\nConnection: close\r\n\r\n"); !strings.Contains(got, `{"status":404`) {
 		t.Errorf("asked for JSON, got %q", got)
 	}
+	logged = append(logged, "404 NR")
+	var lines []string
+	eventually(t, "every answer has its line", func() bool {
+		lines = accessLines(t, logFile)
+		return len(lines) >= len(logged)
+	})
+	if !slices.Equal(lines, logged) {
+		t.Errorf("the log has\n%q\nwant\n%q", lines, logged)
+	}
+}
+
+// accessLines gives status and reason of each line of an access log.
+func accessLines(t *testing.T, path string) (lines []string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		var entry struct {
+			Status int
+			Reason string
+		}
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		lines = append(lines, fmt.Sprintf("%d %s", entry.Status, entry.Reason))
+	}
+	return lines
 }
 
 // TestRoutesAndRules runs the rules through real sockets.
