@@ -30,3 +30,14 @@ func TestAllocPick(t *testing.T) {
 		}
 	}
 }
+
+func TestAllocSpare(t *testing.T) {
+	g := newGroup(t)
+	g.Update(servers("a b!1 c!1 d!2"))
+	var tried backend.Tried
+	tried.Add(member(g, "a").Live)
+	tried.Add(member(g, "b").Live)
+	if got := testing.AllocsPerRun(100, func() { g.Pick(0, &tried) }); got != 0 {
+		t.Errorf("%g allocations per pick; want none", got)
+	}
+}

@@ -69,6 +69,7 @@ type Snapshot struct {
 	Generation uint64
 
 	picker picker // nil when nothing may be picked
+	spares spares
 	byHash map[uint64]*backend.Member
 }
 
@@ -100,10 +101,17 @@ func NewGroup(name string, cfg Config, opts Options) (*Group, error) {
 // Pick gives a server that may take a request, nil when there is none. It never
 // blocks, locks or allocates.
 func (g *Group) Pick(key uint64, tried *backend.Tried) *backend.Member {
-	if s := g.snapshot.Load(); s.picker != nil {
-		return s.picker.pick(key, tried)
+	s := g.snapshot.Load()
+	if s.picker == nil {
+		return nil
 	}
-	return nil
+	m := s.picker.pick(key, tried)
+	if tried.Has(m.Live) {
+		if other := s.spares.pick(tried); other != nil {
+			return other
+		}
+	}
+	return m
 }
 
 // Find gives the available member whose ID has the xxhash64, nil if there is none.
@@ -295,7 +303,7 @@ func (g *Group) build(now time.Time) {
 	s.Panic = g.cfg.PanicThreshold > 0 && weighted > 0 && s.Available*100 < g.cfg.PanicThreshold*weighted
 	g.tellPanic(s, weighted)
 	if set := g.candidates(s, now); len(set) > 0 {
-		s.picker = g.policy.build(set)
+		s.picker, s.spares = g.policy.build(set), sparesOf(s, set)
 	}
 	for _, m := range g.members {
 		if s.pickable(m) {

@@ -207,3 +207,19 @@ routes: [ { upstream: app } ]
 		}
 	}
 }
+
+// TestBackupWithoutChecks: every primary is dead and nobody checks them; outlier
+// detection leaves one of them in, as it must. Second tries go to the backup.
+func TestBackupWithoutChecks(t *testing.T) {
+	backup := startPeer(t, "backup")
+	n := startNode(t, fmt.Sprintf(`listeners: [ { name: web, address: "LISTEN" } ]
+upstreams: [ { name: app, servers: [ { address: %q }, { address: %q }, { address: %q, priority: 1 } ], retry_budget: { percent: 1000 } } ]
+routes: [ { upstream: app, retry: { attempts: 3 } } ]
+`, freeAddress(t), freeAddress(t), backup.address))
+	c := client(t, true)
+	for range 50 {
+		if _, body := fetch(t, c, "POST", n.url("web")+"/", ""); body != "POST backup 0" {
+			t.Fatalf("got %q; want the backup's answer", body)
+		}
+	}
+}
