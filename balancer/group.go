@@ -114,6 +114,25 @@ func (g *Group) Pick(key uint64, tried *backend.Tried) *backend.Member {
 	return m
 }
 
+// PickFree gives a server that may be picked, was not tried and has fewer than limit
+// requests in flight: of the best priority, the one with the fewest. It is for when a
+// policy has given full servers only, and looks at each server once.
+func (g *Group) PickFree(limit int, tried *backend.Tried) *backend.Member {
+	s := g.snapshot.Load()
+	var best *backend.Member
+	least := 0
+	for _, m := range s.Members {
+		n := m.InFlight()
+		if n >= limit || !s.pickable(m) || tried.Has(m.Live) {
+			continue
+		}
+		if best == nil || m.Priority < best.Priority || m.Priority == best.Priority && n < least {
+			best, least = m, n
+		}
+	}
+	return best
+}
+
 // Find gives the available member whose ID has the xxhash64, nil if there is none.
 func (g *Group) Find(idHash uint64) *backend.Member { return g.snapshot.Load().byHash[idHash] }
 
@@ -151,7 +170,13 @@ func (g *Group) Refresh() {
 
 // Update takes a source's full set. What is alike keeps its Member, what is known its
 // Live.
-func (g *Group) Update(servers []backend.Server) {
+func (g *Group) Update(servers []backend.Server) { g.update(servers, false) }
+
+// Replace is Update for a set that the operator has decided on: what is missing goes at
+// once, and so does what the removal brake has kept until now.
+func (g *Group) Replace(servers []backend.Server) { g.update(servers, true) }
+
+func (g *Group) update(servers []backend.Server, decided bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
@@ -174,9 +199,13 @@ func (g *Group) Update(servers []backend.Server) {
 			vanished = append(vanished, m)
 		}
 	}
-	next = append(next, g.braked(now, listed, vanished, old, came, len(servers))...)
+	if decided {
+		g.brake = brake{held: map[backend.ID]time.Time{}}
+	} else {
+		next = append(next, g.braked(now, listed, vanished, old, came, len(servers))...)
+	}
 	slices.SortFunc(next, func(a, b *backend.Member) int { return a.ID.Compare(b.ID) })
-	g.replace(next, now)
+	g.install(next, now)
 }
 
 // reconcile makes the new members, taking out of old what is still there.
@@ -192,6 +221,7 @@ func (g *Group) reconcile(servers []backend.Server, old map[backend.ID]*backend.
 			m = &backend.Member{Server: s, Live: m.Live}
 		}
 		if m.Held() {
+			came++ // as far as the brake's count of what vanished goes
 			m.SetHeld(false)
 			delete(g.brake.held, m.ID)
 		}
@@ -234,8 +264,8 @@ func (g *Group) braked(now time.Time, listed, vanished []*backend.Member, gone m
 	return append(stay, kept...)
 }
 
-// replace puts a member set into force.
-func (g *Group) replace(next []*backend.Member, now time.Time) {
+// install puts a member set into force.
+func (g *Group) install(next []*backend.Member, now time.Time) {
 	same := g.started && slices.Equal(next, g.members)
 	for _, m := range g.members {
 		if _, still := slices.BinarySearchFunc(next, m.ID, func(n *backend.Member, id backend.ID) int { return n.ID.Compare(id) }); !still {
@@ -269,7 +299,7 @@ func (g *Group) release(now time.Time) {
 		next = append(next, m)
 	}
 	if len(next) != len(g.members) {
-		g.replace(next, now)
+		g.install(next, now)
 	}
 }
 
@@ -279,7 +309,7 @@ func (g *Group) ReleaseHeld() {
 	defer g.mu.Unlock()
 	next := slices.DeleteFunc(slices.Clone(g.members), func(m *backend.Member) bool { return m.Held() })
 	if len(next) != len(g.members) {
-		g.replace(next, time.Now())
+		g.install(next, time.Now())
 	}
 }
 

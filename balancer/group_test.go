@@ -224,6 +224,60 @@ func TestBrakeFromTheStart(t *testing.T) {
 	}
 }
 
+// TestBrakeAfterABlip: what vanished and came back has not vanished.
+func TestBrakeAfterABlip(t *testing.T) {
+	g := newGroup(t)
+	all := servers("a b c d e f g h i j k l m n o p q r s t")
+	for _, step := range []struct{ listed, held int }{{20, 0}, {10, 10}, {20, 0}, {18, 0}, {10, 8}} {
+		g.Update(all[:step.listed])
+		if got := g.Snapshot(); got.Held != step.held || len(got.Members) != step.listed+step.held {
+			t.Errorf("%d listed: %d members, %d of them held; want %d held", step.listed, len(got.Members), got.Held, step.held)
+		}
+	}
+}
+
+// TestBrakeIsNotForTheOperator: what an operator takes out is out, at once, and with it
+// what the brake has held.
+func TestBrakeIsNotForTheOperator(t *testing.T) {
+	g := newGroup(t)
+	g.Update(servers("a b c d e f"))
+	g.Update(servers("a b c"))
+	if got := g.Snapshot().Held; got != 3 {
+		t.Fatalf("%d held; want 3", got)
+	}
+	g.Replace(servers("a"))
+	wantPicked(t, g, "a", "after the operator's word")
+	if got := g.Snapshot(); got.Held != 0 || len(got.Members) != 1 {
+		t.Errorf("%d members, %d held; want one, none", len(got.Members), got.Held)
+	}
+	g.Update(servers(""))
+	if got := g.Snapshot().Held; got != 1 {
+		t.Errorf("%d held of a registry that lost its last; want it", got)
+	}
+}
+
+// TestPickFree: the best priority's least loaded server with room.
+func TestPickFree(t *testing.T) {
+	g := newGroup(t)
+	g.Update(servers("a b c:0 d e!1"))
+	member(g, "d").SetHealth(backend.HealthDown)
+	g.refresh()
+	var tried backend.Tried
+	for _, want := range []string{"a", "b", "a", "b", "e", "e", ""} {
+		m := g.PickFree(2, &tried)
+		if got := m != nil; got != (want != "") || got && m.Host != want {
+			t.Fatalf("got %v; want %q", m, want)
+		}
+		if m != nil {
+			m.Acquire(2)
+		}
+	}
+	tried.Add(member(g, "a").Live)
+	if m := g.PickFree(3, &tried); m.Host != "b" {
+		t.Errorf("got %s; want one that was not tried", m.Host)
+	}
+}
+
 func TestSlowStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGroup(t, func(c *Config) { c.SlowStart = 10 * time.Second; c.Policy.Type = "random" })

@@ -136,17 +136,24 @@ func (rq *request) acquire(key uint64) (*backend.Member, exchange.Reason) {
 // that there are servers but none with room.
 func (rq *request) tryAcquire(key uint64) (m *backend.Member, full bool) {
 	up := rq.target.upstream
+	limit := up.Limits.MaxRequestsPerServer
 	seen := rq.tried
 	for range backend.MaxTried {
 		m = up.pick(rq.ex, key, &seen)
-		if m == nil || seen.Has(m.Live) && full {
+		if m == nil {
 			return nil, full
 		}
-		if m.Acquire(up.Limits.MaxRequestsPerServer) {
+		if full && seen.Has(m.Live) {
+			break
+		}
+		if m.Acquire(limit) {
 			return m, false
 		}
 		full = true
 		seen.Add(m.Live)
+	}
+	if m = up.Balancer.PickFree(limit, &rq.tried); m != nil && m.Acquire(limit) {
+		return m, false
 	}
 	return nil, true
 }

@@ -469,3 +469,25 @@ func TestTurnedAway(t *testing.T) {
 		})
 	}
 }
+
+// TestOneFreeAmongManyFull: more full servers than a policy is asked for do not hide
+// one that has room.
+func TestOneFreeAmongManyFull(t *testing.T) {
+	var members []*backend.Member
+	for range 40 {
+		m := member(t, absent(t))
+		if !m.Acquire(1) {
+			t.Fatal("no place")
+		}
+		members = append(members, m)
+	}
+	free := members[len(members)-1]
+	free.Release()
+	r := newRig(t, members, func(o *UpstreamOptions, c *RouteConfig) {
+		o.Limits.MaxRequestsPerServer, c.Retry.Attempts = 1, 1
+	})
+	c, result := r.serve(requestFor("GET", "a.test", "/"))
+	if c.response.Status != 502 || result.Server != free.ID.String() {
+		t.Errorf("got %d from %q; want a try of the one with room, %s", c.response.Status, result.Server, free.ID)
+	}
+}

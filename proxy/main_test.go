@@ -136,6 +136,15 @@ func (o inOrder) Pick(_ uint64, tried *backend.Tried) *backend.Member {
 	return nil
 }
 
+func (o inOrder) PickFree(limit int, tried *backend.Tried) *backend.Member {
+	for _, m := range o {
+		if !tried.Has(m.Live) && m.InFlight() < limit {
+			return m
+		}
+	}
+	return nil
+}
+
 func (o inOrder) Find(uint64) *backend.Member { return nil }
 
 // setup is what a test wants of a bed.

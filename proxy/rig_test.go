@@ -53,6 +53,15 @@ func (b orFirst) Pick(_ uint64, tried *backend.Tried) *backend.Member {
 	return nil
 }
 
+func (b orFirst) PickFree(limit int, tried *backend.Tried) *backend.Member {
+	for _, m := range b {
+		if !tried.Has(m.Live) && m.InFlight() < limit {
+			return m
+		}
+	}
+	return nil
+}
+
 func (b orFirst) Find(uint64) *backend.Member { return nil }
 
 // member makes a server with a pool that lasts as long as the test.

@@ -13,6 +13,7 @@ import (
 // Balancer picks servers; balancer.Group implements it.
 type Balancer interface {
 	Pick(key uint64, tried *backend.Tried) *backend.Member
+	PickFree(limit int, tried *backend.Tried) *backend.Member
 	Find(idHash uint64) *backend.Member
 }
 

@@ -72,11 +72,18 @@ func newSource(cfg config.Upstream, session *zkSession, logger *zap.Logger) (dis
 	return discovery.New(*cfg.Discover, deps)
 }
 
-// discover runs a source into the upstream's group.
-func (u *upstream) discover(source discovery.Source) func(context.Context) error {
+// discover runs a source into the upstream's group. The removal brake is for registries
+// that lose their entries: it does not hold what the configuration lists, nor the first
+// set of a source that the operator has put in the place of another.
+func (u *upstream) discover(source discovery.Source, listed, decided bool) func(context.Context) error {
 	return func(ctx context.Context) error {
 		return source.Run(ctx, func(servers []backend.Server) {
-			u.group.Update(servers)
+			if listed || decided {
+				u.group.Replace(servers)
+				decided = false
+			} else {
+				u.group.Update(servers)
+			}
 			u.seen.Do(func() { close(u.first) })
 		})
 	}

@@ -223,3 +223,36 @@ routes: [ { upstream: app, retry: { attempts: 3 } } ]
 		}
 	}
 }
+
+// TestOperatorTakesServersOut: the removal brake is for registries that lose their
+// entries. A list in the configuration means what it says, and so does another source.
+func TestOperatorTakesServersOut(t *testing.T) {
+	a, b, c := startPeer(t, "a"), startPeer(t, "b"), startPeer(t, "c")
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "only"), []byte(b.address), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := func(source string) string {
+		return fmt.Sprintf(`listeners: [ { name: web, address: "LISTEN" } ]
+upstreams: [ { name: app, %s } ]
+routes: [ { upstream: app } ]
+`, source)
+	}
+	listed := func(p *peer) string { return fmt.Sprintf("{ address: %q }", p.address) }
+	n := startNode(t, text("servers: [ "+listed(a)+", "+listed(b)+", "+listed(c)+" ]"))
+	for _, step := range []struct {
+		source string
+		only   *peer
+	}{
+		{"servers: [ " + listed(a) + " ]", a},
+		{fmt.Sprintf("discover: { file: { path: %q } }", dir), b},
+	} {
+		n.write(t, text(step.source))
+		n.mustReload(t)
+		u := n.upstreams["app"]
+		eventually(t, "only "+step.only.name+" is left", func() bool {
+			members := u.group.Snapshot().Members
+			return len(members) == 1 && members[0].Address() == step.only.address
+		})
+	}
+}

@@ -230,7 +230,8 @@ func (p *upstreamPlan) commit() {
 	if p.source != nil {
 		u.tasks.source.stop()
 		u.source.Store(&p.source)
-		u.tasks.source = startTask("source of "+u.name, u.logger, u.discover(p.source))
+		decided := !p.fresh && (!reflect.DeepEqual(old.Discover, p.cfg.Discover) || !reflect.DeepEqual(old.Servers, p.cfg.Servers))
+		u.tasks.source = startTask("source of "+u.name, u.logger, u.discover(p.source, p.cfg.Discover == nil, decided))
 	}
 }
 
