@@ -74,7 +74,8 @@ type LogConfig struct {
 	// Level is the least severe level that is logged: debug, info, warn or error.
 	// Default info.
 	Level string `yaml:"level"`
-	// Format is console, for people, or json. Default console.
+	// Format is console, for people, or json. A reload does not change it; level and
+	// output it does. Default console.
 	Format string `yaml:"format"`
 	// Output is stderr, stdout or a file's path, reopened on SIGUSR1. Default stderr.
 	Output string `yaml:"output"`
@@ -83,7 +84,7 @@ type LogConfig struct {
 // MetricsConfig bounds the metrics.
 type MetricsConfig struct {
 	// MaxSeries is how many series one metric may have; what would exceed it is
-	// counted under the label value "other". Default 10000.
+	// counted under the label value "other". A reload does not change it. Default 10000.
 	MaxSeries int `yaml:"max_series"`
 }
 

@@ -116,6 +116,12 @@ func (m *Metrics) ForgetRoute(route string) {
 	m.answers.forget(route)
 }
 
+// ForgetRouteUpstream removes what a route counted for an upstream that it no longer
+// leads to.
+func (m *Metrics) ForgetRouteUpstream(route, upstream string) {
+	m.routeRequests.forget(route, upstream)
+}
+
 // Begin counts a request that starts.
 func (r *Route) Begin() { r.inFlight.Inc() }
 

@@ -3,6 +3,7 @@ package proxy
 import (
 	"math/rand/v2"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"drover/backend"
@@ -17,6 +18,7 @@ import (
 type request struct {
 	ex     *exchange.Exchange
 	table  *Table
+	newest *atomic.Pointer[Table]
 	route  *Route
 	target target
 
@@ -117,8 +119,9 @@ func (rq *request) finish() {
 		status = statusOf[result.Reason]
 	}
 	rq.target.metrics.End(ex.Request.Method, status, string(result.Reason), took, result.Received, result.Sent)
-	if rq.table.access != nil {
-		rq.table.access.Log(rq.table.accessCfg, ex, status, took)
+	// The newest table's log: that of an older one may be closed by now.
+	if t := rq.newest.Load(); t.access != nil {
+		t.access.Log(t.accessCfg, ex, status, took)
 	}
 }
 

@@ -195,6 +195,19 @@ func (c *RouteConfig) SetDefaults() {
 	c.Retry.SetDefaults()
 }
 
+// Upstreams names the upstreams that the route leads to, none for one that drover
+// answers itself.
+func (c *RouteConfig) Upstreams() []string {
+	if c.Upstream != "" {
+		return []string{c.Upstream}
+	}
+	var names []string
+	for _, share := range c.Split {
+		names = append(names, share.Upstream)
+	}
+	return names
+}
+
 // SetDefaults implements the decoder's contract.
 func (c *SplitConfig) SetDefaults() { c.Weight = 1 }
 

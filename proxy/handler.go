@@ -126,7 +126,7 @@ func (p *Proxy) Rejected(ex *exchange.Exchange) {
 // Serve answers one exchange. It returns when the exchange is over, tunnels included.
 func (p *Proxy) Serve(ex *exchange.Exchange) {
 	rq := p.pool.Get().(*request) //nolint:forcetypeassert,errcheck // the pool holds nothing else.
-	rq.ex, rq.table = ex, p.table.Load()
+	rq.ex, rq.table, rq.newest = ex, p.table.Load(), &p.table
 	p.handle(rq)
 	rq.reset()
 	p.pool.Put(rq)

@@ -63,6 +63,9 @@ func (l *AccessLog) open() error {
 	return nil
 }
 
+// Close closes the file of a log that was never Run.
+func (l *AccessLog) Close() { l.close(l.file) }
+
 // Output is the output's name.
 func (l *AccessLog) Output() string { return l.output }
 

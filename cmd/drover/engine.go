@@ -84,6 +84,7 @@ type change struct {
 	listeners []*listenerPlan
 	admin     *adminServer
 	access    *accessLog
+	log       *logPlan
 	table     *proxy.Table
 }
 
@@ -94,6 +95,10 @@ func (e *engine) apply(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		e.undo(c)
 		return err
+	}
+	e.commitLog(c.log)
+	if e.cfg != nil && e.cfg.Metrics.MaxSeries != cfg.Metrics.MaxSeries {
+		e.logger.Warn("metrics.max_series stays as it is until the next start", zap.Int("configured", cfg.Metrics.MaxSeries))
 	}
 	e.commitUpstreams(ctx, c)
 	e.proxy.SetTable(c.table) // the one swap: from here on, requests see the new configuration.
@@ -107,6 +112,9 @@ func (e *engine) apply(ctx context.Context, cfg *config.Config) error {
 func (e *engine) planAll(cfg *config.Config) (*change, error) {
 	c := &change{cfg: cfg}
 	var err error
+	if c.log, err = e.planLog(cfg.Log); err != nil {
+		return c, err
+	}
 	if c.session, err = e.planSession(cfg); err != nil {
 		return c, err
 	}
@@ -185,6 +193,11 @@ func (e *engine) undo(c *change) {
 	if c.admin != nil && c.admin != e.admin {
 		c.admin.close()
 	}
+	if c.access != nil && c.access != e.access {
+		c.access.log.Close()
+	}
+	c.log.undo()
+	e.forget(c.cfg, e.cfg)
 }
 
 // commitUpstreams starts new upstreams and changes those that run, and waits a
@@ -252,7 +265,6 @@ func (e *engine) retire(c *change, listeners []*listener) {
 		if !wanted[name] {
 			u.stopTasks()
 			delete(e.upstreams, name)
-			e.metrics.ForgetUpstream(name)
 			e.drains.Go(func() {
 				ctx, cancel := context.WithTimeout(e.drainCtx, c.cfg.DrainTimeout)
 				defer cancel()
@@ -273,21 +285,48 @@ func (e *engine) retire(c *change, listeners []*listener) {
 		}
 	}
 	e.session, e.access, e.admin = c.session, c.access, c.admin
-	e.forgetRoutes(c.cfg)
+	e.forget(e.cfg, c.cfg)
 }
 
-// forgetRoutes removes the series of routes and listeners that are gone.
-func (e *engine) forgetRoutes(next *config.Config) {
-	if e.cfg == nil {
+// forget removes the series of what only a configuration that is not in force has: the
+// one before, or one that was refused. Either may be nil.
+func (e *engine) forget(gone, inForce *config.Config) {
+	if gone == nil {
 		return
 	}
-	for _, r := range e.cfg.Routes {
-		if !slices.ContainsFunc(next.Routes, func(o proxy.RouteConfig) bool { return o.Name == r.Name }) {
-			e.metrics.ForgetRoute(r.Name)
+	routes, upstreams, listeners := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	leads := map[[2]string]bool{}
+	if inForce != nil {
+		for _, r := range inForce.Routes {
+			routes[r.Name] = true
+			for _, u := range r.Upstreams() {
+				leads[[2]string{r.Name, u}] = true
+			}
+		}
+		for _, u := range inForce.Upstreams {
+			upstreams[u.Name] = true
+		}
+		for _, l := range inForce.Listeners {
+			listeners[l.Name] = true
 		}
 	}
-	for _, l := range e.cfg.Listeners {
-		if _, still := e.listeners[l.Name]; !still {
+	for _, r := range gone.Routes {
+		if !routes[r.Name] {
+			e.metrics.ForgetRoute(r.Name)
+		}
+		for _, u := range r.Upstreams() {
+			if !leads[[2]string{r.Name, u}] {
+				e.metrics.ForgetRouteUpstream(r.Name, u)
+			}
+		}
+	}
+	for _, u := range gone.Upstreams {
+		if !upstreams[u.Name] {
+			e.metrics.ForgetUpstream(u.Name)
+		}
+	}
+	for _, l := range gone.Listeners {
+		if !listeners[l.Name] {
 			e.metrics.ForgetListener(l.Name)
 		}
 	}
