@@ -9,16 +9,11 @@ import (
 	"drover/config"
 )
 
-// TestExamplesLoad checks every example as `drover check` does.
-func TestExamplesLoad(t *testing.T) {
-	files, err := filepath.Glob("../../examples/*.yaml")
-	if err != nil || len(files) < 10 {
-		t.Fatalf("found %d examples, %v; want ten or more", len(files), err)
-	}
-	for _, f := range files {
-		if _, err := config.Load(config.Options{Path: f}); err != nil {
-			t.Errorf("%s: %v", f, err)
-		}
+// TestReferenceLoads checks the file of every key as `drover check` does. TestExamplesRun
+// starts the others.
+func TestReferenceLoads(t *testing.T) {
+	if _, err := config.Load(config.Options{Path: "../../examples/reference.yaml"}); err != nil {
+		t.Error(err)
 	}
 }
 

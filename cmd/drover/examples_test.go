@@ -1,9 +1,12 @@
 package main
 
 import (
+	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -15,6 +18,9 @@ import (
 	"drover/internal/zktest"
 
 	"github.com/miekg/dns"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
 
 // example is a running example: its listener, and the servers that it names a, b and c
@@ -23,6 +29,49 @@ type example struct {
 	*setup
 	a, b, c *peer
 	program *program
+	health  *health.Server // of grpc-check.yaml
+}
+
+// wantHealth waits for what the status says of each server.
+func (e *example) wantHealth(t *testing.T, want map[string]string) {
+	t.Helper()
+	eventually(t, fmt.Sprint("health ", want), func() bool {
+		_, body := fetch(t, client(t, false), "GET", "http://"+e.admin+"/status", "")
+		var status struct {
+			Upstreams []struct {
+				Servers []struct{ Server, Health string }
+			}
+		}
+		if err := json.Unmarshal([]byte(body), &status); err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		for _, s := range status.Upstreams[0].Servers {
+			got[strings.TrimPrefix(s.Server, "http://")] = s.Health
+		}
+		return maps.Equal(got, want)
+	})
+}
+
+// startHealth is a server of grpc.health.v1 that knows the service "app".
+func (e *example) startHealth(t *testing.T) (port string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.health = health.NewServer()
+	e.health.SetServingStatus("app", healthpb.HealthCheckResponse_SERVING)
+	s := grpc.NewServer()
+	healthpb.RegisterHealthServer(s, e.health)
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = s.Serve(ln) }()
+	t.Cleanup(func() { s.Stop(); <-ended })
+	_, port, err = net.SplitHostPort(ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 // examples says for each file what is to be seen of it. reference.yaml is every key,
@@ -39,6 +88,17 @@ var examples = map[string]func(t *testing.T, e *example){
 	},
 	"file.yaml": func(t *testing.T, e *example) {
 		e.wantReached(t, 30, map[string]int{"a": 20, "b": 10})
+	},
+	"grpc-check.yaml": func(t *testing.T, e *example) {
+		e.wantHealth(t, map[string]string{e.a.address: "up", e.b.address: "up"})
+		if got := e.reached(t, 10, "/x"); len(got) != 1 {
+			t.Errorf("one path reached %v; want one server", got)
+		}
+		e.health.SetServingStatus("app", healthpb.HealthCheckResponse_NOT_SERVING)
+		e.wantHealth(t, map[string]string{e.a.address: "down", e.b.address: "down"})
+		if got := e.reached(t, 10, "/x"); got["a"]+got["b"] != 10 {
+			t.Errorf("with every check failing, requests reached %v; want that health is ignored", got)
+		}
 	},
 	"hash.yaml": func(t *testing.T, e *example) {
 		servers := map[string]bool{}
@@ -94,6 +154,23 @@ var examples = map[string]func(t *testing.T, e *example){
 			return strings.Count(e.program.stdout.String(), " QT\n") >= 50
 		})
 	},
+	"retries.yaml": func(t *testing.T, e *example) {
+		busy := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+		e.a.handler.Store(&busy)
+		e.wantReached(t, 10, map[string]int{"b": 10})
+		failed := 0
+		for range 10 {
+			if resp, _ := fetch(t, client(t, false), "POST", "http://"+e.listen+"/", "x"); resp.StatusCode == 503 {
+				failed++
+			}
+		}
+		if failed != 5 {
+			t.Errorf("%d of 10 POSTs got the 503; want the 5 that a got, and none sent twice", failed)
+		}
+		if resp, _ := fetch(t, client(t, false), "GET", "http://"+e.admin+"/debug/pprof/cmdline", ""); resp.StatusCode != 200 {
+			t.Errorf("pprof: status %d", resp.StatusCode)
+		}
+	},
 	"rules.yaml": func(t *testing.T, e *example) {
 		show := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Server", "secret")
@@ -128,6 +205,16 @@ var examples = map[string]func(t *testing.T, e *example){
 			if got := e.reached(t, 10, "/", "Cookie", cookie); got[name] != 10 {
 				t.Errorf("with the cookie of %s reached %v", name, got)
 			}
+		}
+	},
+	"tls.yaml": func(t *testing.T, e *example) {
+		if got := serialOf(t, e.listen); got != 7 {
+			t.Errorf("the listener shows certificate %d; want 7", got)
+		}
+		c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+		resp, body := fetch(t, c, "GET", "https://"+e.listen+"/", "")
+		if body != "GET a 0" || resp.Header.Get("Strict-Transport-Security") != "max-age=31536000" {
+			t.Errorf("got %q %v", body, resp.Header)
 		}
 	},
 	"weights.yaml": func(t *testing.T, e *example) {
@@ -186,6 +273,10 @@ func TestExamplesRun(t *testing.T) {
 				server := zookeeper.Server(t)
 				register(t, server, "/services/app", e.a, e.b)
 				put(t, path, replaced(t, string(text), "127.0.0.1:2181", server.Addr()))
+			case "tls.yaml":
+				writePair(t, dir, 7)
+			case "grpc-check.yaml":
+				put(t, path, replaced(t, string(text), "port: 9100", "port: "+e.startHealth(t)))
 			case "dns.yaml":
 				put(t, path, replaced(t, string(text), "port: 8080", fmt.Sprintf("port: %s, resolver: %q", port(t, e.a), startResolver(t, "app.internal."))))
 			}
