@@ -462,3 +462,32 @@ printf '%s\n' "${COMPREPLY[@]}"`
 		t.Errorf("of \"drover r\" is made %q, %v; want run and ready", out, err)
 	}
 }
+
+// TestInterruptedStart: while a start waits for the first servers, the operator's
+// interface says so, and the end need not wait for them.
+func TestInterruptedStart(t *testing.T) {
+	s := newSetup(t, fmt.Sprintf(`admin: { address: "ADMIN" }
+zookeeper: { servers: [ %q ] }
+listeners: [ { name: web, address: "LISTEN" } ]
+upstreams: [ { name: app, discover: { zookeeper: { path: /x } } } ]
+routes: [ { upstream: app } ]
+`, freeAddress(t)))
+	p := startProgram(t, nil, "run", "-c", s.path)
+	c := client(t, false)
+	var answer string
+	eventually(t, "the admin listener answers", func() bool {
+		resp, err := c.Get("http://" + s.admin + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		answer = string(text)
+		return err == nil && resp.StatusCode == 503
+	})
+	if !strings.Contains(answer, "the first servers are not known yet") {
+		t.Errorf("got %q; want why it is not ready", answer)
+	}
+	p.Signal(syscall.SIGTERM)
+	p.wantExit(t, exitOK)
+}

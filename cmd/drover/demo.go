@@ -73,7 +73,9 @@ func runDemo(ctx context.Context, o demoOptions, out io.Writer) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	d := &demo{options: o, screen: newDemoScreen(out), seen: map[string]string{}}
 	defer d.close()
-	if err := d.start(ctx, dir); err != nil {
+	if err := d.start(ctx, dir); ctx.Err() != nil {
+		return nil // interrupted before there was anything to see
+	} else if err != nil {
 		return &exitError{exitFailed, err}
 	}
 	d.play(ctx)

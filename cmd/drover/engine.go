@@ -96,6 +96,10 @@ func (e *engine) apply(ctx context.Context, cfg *config.Config) error {
 		e.undo(c)
 		return err
 	}
+	if e.admin == nil && c.admin != nil {
+		c.admin.start(e.logger) // first of all: whoever asks why there is no answer yet gets one
+		e.admin = c.admin
+	}
 	e.commitLog(c.log)
 	if e.cfg != nil && e.cfg.Metrics.MaxSeries != cfg.Metrics.MaxSeries {
 		e.logger.Warn("metrics.max_series stays as it is until the next start", zap.Int("configured", cfg.Metrics.MaxSeries))

@@ -89,9 +89,12 @@ func (s *service) serve(ctx context.Context, cfg *config.Config) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
 	defer signal.Stop(signals)
+	// A start or a reload that waits for servers must not keep the end waiting.
+	waiting, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
+	defer stop()
 
 	s.logger.Info("drover starts", zap.String("version", version()), zap.Int("pid", os.Getpid()))
-	if err := s.engine.reload(ctx, cfg, nil); err != nil {
+	if err := s.engine.reload(waiting, cfg, nil); err != nil {
 		s.engine.shutdown(expired())
 		if cfg.Log.Output == "stderr" {
 			err = nil // reload has logged it there.
@@ -111,11 +114,11 @@ func (s *service) serve(ctx context.Context, cfg *config.Config) error {
 		case <-ctx.Done():
 			return s.end(ctx.Err().Error(), signals)
 		case <-changed:
-			s.reload(ctx, "a file changed")
+			s.reload(waiting, "a file changed")
 		case sig := <-signals:
 			switch sig {
 			case syscall.SIGHUP:
-				s.reload(ctx, "SIGHUP")
+				s.reload(waiting, "SIGHUP")
 			case syscall.SIGUSR1:
 				s.engine.reopenLogs()
 			default:

@@ -53,5 +53,5 @@ func (l *libraryLogger) Printf(format string, args ...any) {
 	dropped := kind.dropped
 	kind.last, kind.dropped = now, 0
 	l.mu.Unlock()
-	l.logger.Warn("zookeeper client", zap.String("message", fmt.Sprintf(format, args...)), zap.Int("similar_left_out", dropped))
+	l.logger.Warn("client: "+fmt.Sprintf(format, args...), zap.Int("similar_left_out", dropped))
 }

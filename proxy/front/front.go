@@ -170,7 +170,7 @@ func (f *Front) Drain(ctx context.Context) error {
 	if len(left) == 0 {
 		return nil
 	}
-	return fmt.Errorf("cannot finish %d connections of listener %q: %w", len(left), f.name, context.Cause(ctx))
+	return fmt.Errorf("cannot finish every connection of listener %q, %d are left: %w", f.name, len(left), context.Cause(ctx))
 }
 
 // stopAccepting starts draining. It gives what to wait for.
