@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -292,50 +291,6 @@ func (e *engine) retire(c *change, listeners []*listener) {
 	e.forget(e.cfg, c.cfg)
 }
 
-// forget removes the series of what only a configuration that is not in force has: the
-// one before, or one that was refused. Either may be nil.
-func (e *engine) forget(gone, inForce *config.Config) {
-	if gone == nil {
-		return
-	}
-	routes, upstreams, listeners := map[string]bool{}, map[string]bool{}, map[string]bool{}
-	leads := map[[2]string]bool{}
-	if inForce != nil {
-		for _, r := range inForce.Routes {
-			routes[r.Name] = true
-			for _, u := range r.Upstreams() {
-				leads[[2]string{r.Name, u}] = true
-			}
-		}
-		for _, u := range inForce.Upstreams {
-			upstreams[u.Name] = true
-		}
-		for _, l := range inForce.Listeners {
-			listeners[l.Name] = true
-		}
-	}
-	for _, r := range gone.Routes {
-		if !routes[r.Name] {
-			e.metrics.ForgetRoute(r.Name)
-		}
-		for _, u := range r.Upstreams() {
-			if !leads[[2]string{r.Name, u}] {
-				e.metrics.ForgetRouteUpstream(r.Name, u)
-			}
-		}
-	}
-	for _, u := range gone.Upstreams {
-		if !upstreams[u.Name] {
-			e.metrics.ForgetUpstream(u.Name)
-		}
-	}
-	for _, l := range gone.Listeners {
-		if !listeners[l.Name] {
-			e.metrics.ForgetListener(l.Name)
-		}
-	}
-}
-
 // publish shows the operator's interface what runs now.
 func (e *engine) publish(refused error) {
 	v := &view{cfg: e.cfg, loaded: time.Now(), refused: refused, session: e.session}
@@ -403,36 +358,6 @@ func (e *engine) reopenLogs() {
 	if e.access != nil {
 		e.access.log.Reopen()
 	}
-}
-
-// errDraining and errCold are why drover is not ready.
-var (
-	errDraining = errors.New("draining")
-	errCold     = errors.New("the first servers are not known yet")
-)
-
-// ready tells whether drover should get traffic. Once it has, an upstream that a reload
-// adds and whose source says nothing costs that upstream's requests only: it must not
-// take all drovers with the same configuration out at once.
-func (e *engine) ready() error {
-	v := e.view.Load()
-	switch {
-	case e.draining.Load():
-		return errDraining
-	case e.warm.Load():
-		return nil
-	case v.cfg == nil:
-		return errCold
-	}
-	for _, u := range v.upstreams {
-		select {
-		case <-u.first:
-		default:
-			return errCold
-		}
-	}
-	e.warm.Store(true)
-	return nil
 }
 
 // planAdmin binds the operator's interface, or keeps the running one.
