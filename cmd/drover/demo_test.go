@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"regexp"
 	"strings"
 	"testing"
@@ -84,14 +83,14 @@ func (c *cancelAt) Write(p []byte) (int, error) {
 }
 
 // TestDemoWithoutZooKeeper: an ensemble that is not there is told as such, and a
-// Ctrl-C while waiting for it ends the wait.
+// Ctrl-C while waiting for it ends the wait, in good order.
 func TestDemoWithoutZooKeeper(t *testing.T) {
 	t.Parallel()
 	nobody := freeAddress(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := runDemo(ctx, demoOptions{step: time.Second, rate: 50, zookeeper: nobody}, &bytes.Buffer{}); !errors.Is(err, context.Canceled) {
-		t.Errorf("interrupted: got %v; want %v", err, context.Canceled)
+	if err := runDemo(ctx, demoOptions{step: time.Second, rate: 50, zookeeper: nobody}, &bytes.Buffer{}); err != nil {
+		t.Errorf("interrupted: %v", err)
 	}
 	code, stdout, stderr := command(t, "demo", "--zookeeper", nobody)
 	if want := "cannot connect to ZooKeeper at \"" + nobody + "\""; code != exitFailed || stdout != "" || !strings.HasPrefix(stderr, want) {

@@ -178,7 +178,7 @@ func TestDrainCutsTunnelsAtItsDeadline(t *testing.T) {
 	c.head()
 	ctx, cancel := context.WithTimeout(context.Background(), short)
 	defer cancel()
-	if err := tf.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1 connections") {
+	if err := tf.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1 are left") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := c.r.ReadByte(); err == nil {
