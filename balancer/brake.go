@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"maps"
 	"time"
 
 	"drover/backend"
@@ -9,33 +10,48 @@ import (
 // brake decides which of the servers that vanished from their registry are kept. It
 // does no I/O and knows no clock; it belongs to the Group's lock.
 type brake struct {
-	changes []setChange // within the window
-	held    map[backend.ID]time.Time
+	// within the window
+	lost     map[backend.ID]time.Time // vanished, held or not, and not listed since
+	arrivals []arrival
+
+	held map[backend.ID]time.Time
 }
 
-// setChange is what one update did to the set.
-type setChange struct {
-	at      time.Time
-	removed int // net of what came; may be negative
+// arrival is how many servers one update brought that were not lost before.
+type arrival struct {
+	at   time.Time
+	came int
 }
 
-// hold gives those of the vanished members that stay. Old is the set before, without
-// held members; came is how many servers are new.
-func (b *brake) hold(cfg BrakeConfig, now time.Time, old, vanished []*backend.Member, came, left int) []*backend.Member {
-	b.forget(now, cfg.Window)
-	net := len(vanished) - came
-	before := 0
-	for _, c := range b.changes {
-		before += c.removed
+func newBrake() brake {
+	return brake{lost: map[backend.ID]time.Time{}, held: map[backend.ID]time.Time{}}
+}
+
+// listed notes that the registry has a server, and reports whether it was lost. One
+// that comes back takes back its own removal, and makes up for no other's.
+func (b *brake) listed(id backend.ID) (lost bool) {
+	_, lost = b.lost[id]
+	delete(b.lost, id)
+	return lost
+}
+
+// hold gives those of the vanished members that stay. Before is how many members there
+// were, without held ones; came is how many servers are new.
+func (b *brake) hold(cfg BrakeConfig, now time.Time, vanished []*backend.Member, before, came, left int) []*backend.Member {
+	for _, m := range vanished {
+		b.lost[m.ID] = now
 	}
-	if net != 0 {
-		b.changes = append(b.changes, setChange{now, net})
+	if came > 0 {
+		b.arrivals = append(b.arrivals, arrival{now, came})
 	}
 	if cfg.Disabled || len(vanished) == 0 {
 		return nil
 	}
-	base := len(old) + max(before, 0)
-	removed := before + net
+	removed := len(b.lost) // net of what came; may be negative
+	for _, a := range b.arrivals {
+		removed -= a.came
+	}
+	base := max(before, left+removed)
 	if left > 0 && (removed <= 1 || removed*100 <= cfg.MaxRemovedPercent*base) {
 		return nil
 	}
@@ -58,8 +74,10 @@ func (b *brake) expired(cfg BrakeConfig, now time.Time, m *backend.Member) bool 
 	return cfg.Disabled || now.Sub(b.held[m.ID]) >= cfg.Hold || !worthHolding(m)
 }
 
+// forget drops what is older than the window.
 func (b *brake) forget(now time.Time, window time.Duration) {
-	for len(b.changes) > 0 && now.Sub(b.changes[0].at) > window {
-		b.changes = b.changes[1:]
+	for len(b.arrivals) > 0 && now.Sub(b.arrivals[0].at) > window {
+		b.arrivals = b.arrivals[1:]
 	}
+	maps.DeleteFunc(b.lost, func(_ backend.ID, at time.Time) bool { return now.Sub(at) > window })
 }

@@ -92,7 +92,7 @@ func NewGroup(name string, cfg Config, opts Options) (*Group, error) {
 		changed:  make(chan struct{}, 1),
 		departed: map[backend.ID]departure{},
 		usable:   map[*backend.Live]bool{},
-		brake:    brake{held: map[backend.ID]time.Time{}},
+		brake:    newBrake(),
 	}
 	g.snapshot.Store(&Snapshot{})
 	return g, nil
@@ -128,6 +128,7 @@ func (g *Group) update(servers []backend.Server, decided bool) {
 			listed = append(listed, m)
 		}
 	}
+	g.brake.forget(now, g.cfg.Brake.Window)
 	next, came := g.reconcile(servers, old)
 	if len(g.members) == 0 {
 		came = 0 // they stand in for nobody: the brake must work from the start.
@@ -139,9 +140,9 @@ func (g *Group) update(servers []backend.Server, decided bool) {
 		}
 	}
 	if decided {
-		g.brake = brake{held: map[backend.ID]time.Time{}}
+		g.brake = newBrake()
 	} else {
-		next = append(next, g.braked(now, listed, vanished, old, came, len(servers))...)
+		next = append(next, g.braked(now, vanished, old, len(listed), came, len(servers))...)
 	}
 	slices.SortFunc(next, func(a, b *backend.Member) int { return a.ID.Compare(b.ID) })
 	g.install(next, now)
@@ -152,15 +153,17 @@ func (g *Group) reconcile(servers []backend.Server, old map[backend.ID]*backend.
 	for _, s := range servers {
 		m := old[s.ID]
 		delete(old, s.ID)
+		lost := g.brake.listed(s.ID)
 		switch {
 		case m == nil:
-			came++
+			if !lost {
+				came++
+			}
 			m = &backend.Member{Server: s, Live: g.live(s.ID)}
 		case !m.SameData(s):
 			m = &backend.Member{Server: s, Live: m.Live}
 		}
 		if m.Held() {
-			came++ // as far as the brake's count of what vanished goes
 			m.SetHeld(false)
 			delete(g.brake.held, m.ID)
 		}
@@ -184,14 +187,14 @@ func (g *Group) live(id backend.ID) *backend.Live {
 
 // braked gives the members that stay though the registry has lost them: those that the
 // brake holds now, and those it held before.
-func (g *Group) braked(now time.Time, listed, vanished []*backend.Member, gone map[backend.ID]*backend.Member, came, left int) []*backend.Member {
+func (g *Group) braked(now time.Time, vanished []*backend.Member, gone map[backend.ID]*backend.Member, before, came, left int) []*backend.Member {
 	var stay []*backend.Member
 	for _, m := range gone {
 		if m.Held() && !g.brake.expired(g.cfg.Brake, now, m) {
 			stay = append(stay, m)
 		}
 	}
-	kept := g.brake.hold(g.cfg.Brake, now, listed, vanished, came, left)
+	kept := g.brake.hold(g.cfg.Brake, now, vanished, before, came, left)
 	if len(kept) > 0 {
 		g.brakes.Add(1)
 		g.options.Logger.Warn("many servers vanished from the registry; those that still work are kept for a while",

@@ -236,6 +236,31 @@ func TestBrakeAfterABlip(t *testing.T) {
 	}
 }
 
+// TestBrakeAfterALateReturn: what comes back after the window makes up for nothing that
+// goes next.
+func TestBrakeAfterALateReturn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t)
+		all := servers("a b c d e f g h i j k l m n o p q r s t")
+		pass := g.cfg.Brake.Window + time.Second
+		for _, step := range []struct {
+			wait         time.Duration
+			listed, held int
+		}{{0, 20, 0}, {0, 10, 10}, {pass, 20, 0}, {0, 10, 10}, {0, 20, 0}, {0, 14, 0}, {0, 13, 1}} {
+			time.Sleep(step.wait) // the bubble's clock
+			g.Update(all[:step.listed])
+			if got := g.Snapshot().Held; got != step.held {
+				t.Errorf("%d listed: %d held; want %d", step.listed, got, step.held)
+			}
+		}
+		g.Update(append(servers("u v w x"), all[:13]...))
+		g.Update(all[:13])
+		if got := g.Snapshot().Held; got != 5 {
+			t.Errorf("%d held after four new ones went too; want 5 with the one before", got)
+		}
+	})
+}
+
 // TestBrakeIsNotForTheOperator: what an operator takes out is out, at once, and with it
 // what the brake has held.
 func TestBrakeIsNotForTheOperator(t *testing.T) {
