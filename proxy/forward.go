@@ -152,8 +152,11 @@ func (rq *request) tryAcquire(key uint64) (m *backend.Member, full bool) {
 		full = true
 		seen.Add(m.Live)
 	}
-	if m = up.Balancer.PickFree(limit, &rq.tried); m != nil && m.Acquire(limit) {
-		return m, false
+	// A place lost here has gone to another request: each round, one of them gets on.
+	for m = up.Balancer.PickFree(limit, &rq.tried); m != nil; m = up.Balancer.PickFree(limit, &rq.tried) {
+		if m.Acquire(limit) {
+			return m, false
+		}
 	}
 	return nil, true
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -489,5 +490,42 @@ func TestOneFreeAmongManyFull(t *testing.T) {
 	c, result := r.serve(requestFor("GET", "a.test", "/"))
 	if c.response.Status != 502 || result.Server != free.ID.String() {
 		t.Errorf("got %d from %q; want a try of the one with room, %s", c.response.Status, result.Server, free.ID)
+	}
+}
+
+// overtaken is a Balancer whose free servers are taken by others at the last moment.
+type overtaken struct {
+	orFirst
+	times *int
+}
+
+func (b overtaken) PickFree(limit int, tried *backend.Tried) *backend.Member {
+	m := b.orFirst.PickFree(limit, tried)
+	if m != nil && *b.times > 0 {
+		*b.times--
+		m.Acquire(limit)
+	}
+	return m
+}
+
+// TestOvertakenByOthers: whoever loses one free server to another request takes the
+// next.
+func TestOvertakenByOthers(t *testing.T) {
+	for _, tc := range []struct{ free, times, want int }{{1, 0, 17}, {3, 2, 19}, {5, 4, 21}, {2, 2, -1}} {
+		members := make([]*backend.Member, backend.MaxTried+1+tc.free)
+		for i := range members {
+			members[i] = &backend.Member{Live: &backend.Live{}}
+			if i <= backend.MaxTried {
+				members[i].Acquire(0)
+			}
+		}
+		r := newRig(t, members, func(o *UpstreamOptions, _ *RouteConfig) {
+			o.Balancer, o.Limits.MaxRequestsPerServer = overtaken{members, &tc.times}, 1
+		})
+		rq := &request{ex: requestFor("GET", "a.test", "/"), target: target{upstream: r.up}}
+		m, full := rq.tryAcquire(0)
+		if got := slices.Index(members, m); got != tc.want || full != (m == nil) {
+			t.Errorf("%d free: got number %d, full %v; want %d", tc.free, got, full, tc.want)
+		}
 	}
 }
