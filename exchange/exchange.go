@@ -28,7 +28,9 @@ type Request struct {
 	// Host is the authority the request is for, as sent, "" only for HTTP/1.0
 	// without a Host field.
 	Host []byte
-	// ProtoMinor is the 0 or 1 of HTTP/1.x; 1 for later versions.
+	// ProtoMajor is the version of HTTP the client speaks: 1, 2 or 3. 0 stands for 1.
+	ProtoMajor int
+	// ProtoMinor is the 0 or 1 of HTTP/1.x; 0 for later versions.
 	ProtoMinor int
 	// Header holds all fields, hop-by-hop ones, Host and framing included.
 	Header Header

@@ -90,6 +90,10 @@ func appendRequestLine(dst []byte, r *exchange.Request) []byte {
 		dst = append(dst, ' ')
 		dst = appendEscaped(dst, r.Target)
 	}
+	if r.ProtoMajor > 1 {
+		dst = append(dst, " HTTP/"...)
+		return append(strconv.AppendInt(dst, int64(r.ProtoMajor), 10), ".0"...)
+	}
 	if r.ProtoMinor >= 0 {
 		dst = append(dst, " HTTP/1."...)
 		dst = strconv.AppendInt(dst, int64(r.ProtoMinor), 10)

@@ -55,7 +55,7 @@ func OutgoingHeader(dst exchange.Header, ex *exchange.Exchange, opts HeaderOptio
 	b.addConnection()
 	b.addForwarded(ex)
 	if opts.Via {
-		b.append(nameVia, viaRequest[ex.Request.ProtoMinor&1])
+		b.append(nameVia, viaRequest[viaIndex(&ex.Request)])
 	}
 	return b.out
 }
@@ -113,9 +113,17 @@ var (
 	valueHTTP     = []byte("http")
 	valueHTTPS    = []byte("https")
 
-	viaRequest  = [2][]byte{[]byte("1.0 drover"), []byte("1.1 drover")}
+	viaRequest  = [4][]byte{[]byte("1.0 drover"), []byte("1.1 drover"), []byte("2.0 drover"), []byte("3.0 drover")}
 	viaResponse = []byte("1.1 drover")
 )
+
+// viaIndex finds the version that a request came in.
+func viaIndex(req *exchange.Request) int {
+	if req.ProtoMajor >= 2 {
+		return min(req.ProtoMajor, 3)
+	}
+	return req.ProtoMinor & 1
+}
 
 // headerBuilder makes one outgoing list.
 type headerBuilder struct {

@@ -131,15 +131,27 @@ func (f *Front) serveConn(c *conn) {
 		}
 	}()
 	if settings := f.tls.Load(); settings != nil {
-		secure := tls.Server(c.wire, settings)
+		secure := tls.Server(c.wire, f.alpn(settings))
 		c.stream = secure
 		if err := secure.Handshake(); err != nil {
 			f.opts.Logger.Debug("TLS handshake failed", zap.Stringer("remote", c.remote), zap.Error(err))
 			_ = c.Close() // the handshake's error says it all.
 			return
 		}
+		if secure.ConnectionState().NegotiatedProtocol == "h2" {
+			f.ended(c, f.serveH2(c))
+			return
+		}
 	}
-	if err := f.serveRequests(c); err != nil {
+	if f.settings.Load().onlyH2 {
+		f.ended(c, f.serveH2(c))
+		return
+	}
+	f.ended(c, f.serveRequests(c))
+}
+
+func (f *Front) ended(c *conn, err error) {
+	if err != nil {
 		f.opts.Logger.Debug("connection ended", zap.Stringer("remote", c.remote), zap.Error(err))
 	}
 }
@@ -152,6 +164,10 @@ func (f *Front) serveRequests(c *conn) error {
 		err := f.server.ServeConn(c)
 		if !c.parked {
 			return err
+		}
+		if c.preface != nil {
+			c.parked = false
+			return f.serveH2(c)
 		}
 		if !c.wake() {
 			return c.Close()

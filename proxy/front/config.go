@@ -53,6 +53,9 @@ type Config struct {
 	// no limit. Default 0.
 	MaxConnections int `yaml:"max_connections"`
 
+	// HTTP2 says how HTTP/2 is spoken.
+	HTTP2 HTTP2Config `yaml:"http2"`
+
 	// Forwarded also sends the Forwarded field (RFC 7239) to servers, beside
 	// X-Forwarded-*. Default false.
 	Forwarded bool `yaml:"forwarded"`
@@ -101,6 +104,7 @@ func (c *Config) SetDefaults() {
 	c.KeepAliveTimeout = 75 * time.Second
 	c.MaxHeaderSize = 32 * units.KiB
 	c.MaxHeaderFields = 128
+	c.HTTP2.SetDefaults()
 }
 
 // SetDefaults fills in the defaults.

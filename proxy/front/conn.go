@@ -56,20 +56,22 @@ type conn struct {
 	closed atomic.Bool
 
 	// the connection's goroutine, or the one that reads its body
-	since   time.Time // when the phase began
-	phase   phase
-	ex      *client // the exchange that ExpectHandler prepared
-	pending error   // came together with bytes; the next Read gives it
-	readErr error   // of the last Read
-	rawBody int64   // bytes of a body, framing included
-	body    *body   // what they amount to
-	heard   bool    // a byte of a request came
-	parked  bool    // fasthttp has let go of it while it is idle
-	first   [1]byte // the byte that ended that
-	ahead   bool    // first has not been read
-	line    lineCheck
-	linger  bool // read on for a while before closing
-	cut     cutMode
+	since    time.Time // when the phase began
+	phase    phase
+	ex       *client // the exchange that ExpectHandler prepared
+	pending  error   // came together with bytes; the next Read gives it
+	readErr  error   // of the last Read
+	rawBody  int64   // bytes of a body, framing included
+	body     *body   // what they amount to
+	heard    bool    // a byte of a request came
+	parked   bool    // fasthttp has let go of it while it is idle
+	first    [1]byte // the byte that ended that
+	ahead    bool    // first has not been read
+	line     lineCheck
+	linger   bool   // read on for a while before closing
+	preface  []byte // what a client that speaks HTTP/2 sent ahead
+	shutdown func() // of HTTP/2, under Front.mu
+	cut      cutMode
 }
 
 // cutMode is how a connection closes whose answer is incomplete.
@@ -93,6 +95,11 @@ func (c *conn) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := c.stream.Read(p)
+	if c.phase == phaseFresh && !c.heard && n > 0 && c.front.settings.Load().maxStreams > 0 {
+		if n, err = c.sniff(p, n, err); c.preface != nil {
+			return n, err
+		}
+	}
 	if n > 0 {
 		// Bytes first: a body that they complete is complete, whatever follows.
 		c.pending, err = err, nil
@@ -109,7 +116,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.line.look(p[:n], true)
 	case phaseHead:
 		c.line.look(p[:n], false)
-	case phaseHandshake, phaseParked, phaseOpen:
+	case phaseHandshake, phaseParked, phaseOpen, phaseFrames:
 		return n, err
 	}
 	if err != nil {

@@ -68,6 +68,9 @@ type settings struct {
 	maxFields     int
 	maxBody       int64 // 0 for no limit
 	maxConns      int   // 0 for no limit
+	maxHeader     int
+	maxStreams    int // 0 without HTTP/2
+	onlyH2        bool
 }
 
 // New makes a Front of a valid configuration. It reads the certificates and starts
@@ -99,6 +102,10 @@ func New(cfg Config, handler Handler, opts Options) (*Front, error) {
 // begins from now on. No connection notices. See Config.SameSocket for what it
 // cannot change.
 func (f *Front) Update(cfg Config) {
+	streams := cfg.HTTP2.MaxStreams
+	if cfg.HTTP2.Disabled {
+		streams = 0
+	}
 	f.settings.Store(&settings{
 		headerTimeout: cfg.HeaderTimeout,
 		bodyIdle:      cfg.BodyIdleTimeout,
@@ -107,6 +114,9 @@ func (f *Front) Update(cfg Config) {
 		maxFields:     cfg.MaxHeaderFields,
 		maxBody:       int64(cfg.MaxBodySize),
 		maxConns:      cfg.MaxConnections,
+		maxHeader:     int(cfg.MaxHeaderSize),
+		maxStreams:    streams,
+		onlyH2:        cfg.HTTP2.Only,
 	})
 }
 
@@ -155,7 +165,7 @@ func (f *Front) Drain(ctx context.Context) error {
 		}
 	}
 	for _, c := range f.open() {
-		c.wire.hasten()
+		f.tell(c)
 	}
 	f.checkEmpty()
 	select {
@@ -171,6 +181,18 @@ func (f *Front) Drain(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("cannot finish every connection of listener %q, %d are left: %w", f.name, len(left), context.Cause(ctx))
+}
+
+// tell lets a connection know that the Front drains.
+func (f *Front) tell(c *conn) {
+	f.mu.Lock()
+	shutdown := c.shutdown
+	f.mu.Unlock()
+	if shutdown != nil {
+		shutdown()
+		return
+	}
+	c.wire.hasten()
 }
 
 // stopAccepting starts draining. It gives what to wait for.

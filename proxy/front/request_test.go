@@ -57,7 +57,7 @@ var requestRows = []struct {
 	{"version 9.9", "GET / HTTP/9.9\r\nHost: a\r\n\r\n", "505 VN"},
 	{"version malformed", "GET / HTTP/1\r\nHost: a\r\n\r\n", "400 BR"},
 	{"version lower case", "GET / http/1.1\r\nHost: a\r\n\r\n", "400 BR"},
-	{"h2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "400 BR"},
+	{"nearly the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", "400 BR"},
 	{"empty line before", "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", seen("GET / 1.1 host=a | Host: a | length=-2")},
 
 	// hosts

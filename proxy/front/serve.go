@@ -198,6 +198,8 @@ func (f *Front) unreadable(ctx *fasthttp.RequestCtx, err error) {
 func (c *conn) whyUnreadable(err error) refusal {
 	var small *fasthttp.ErrSmallBuffer
 	switch {
+	case c.preface != nil:
+		return clientLost // to HTTP/2.
 	case errors.As(err, &small):
 		return headTooLarge
 	case isTimeout(c.readErr):

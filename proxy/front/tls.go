@@ -23,8 +23,22 @@ func LoadTLS(cfg *TLSConfig) (*tls.Config, error) {
 	return &tls.Config{
 		GetCertificate: names.choose,
 		MinVersion:     tlsVersions[cfg.MinVersion],
-		NextProtos:     []string{"http/1.1"},
+		NextProtos:     []string{"h2", "http/1.1"},
 	}, nil
+}
+
+// alpn gives the settings for a connection: without HTTP/2 where it is not wanted.
+func (f *Front) alpn(settings *tls.Config) *tls.Config {
+	s := f.settings.Load()
+	if s.maxStreams > 0 && !s.onlyH2 {
+		return settings
+	}
+	settings = settings.Clone()
+	settings.NextProtos = []string{"http/1.1"}
+	if s.onlyH2 {
+		settings.NextProtos = []string{"h2"}
+	}
+	return settings
 }
 
 // certificates finds the certificate for a name. It is immutable once filled.

@@ -115,8 +115,8 @@ func TestTLSVersionsAndProtocols(t *testing.T) {
 	f(old, &tls.Config{MaxVersion: tls.VersionTLS11}, false)
 	f(old, &tls.Config{MaxVersion: tls.VersionTLS12}, true)
 	f(strict, &tls.Config{MaxVersion: tls.VersionTLS12}, false)
-	f(strict, &tls.Config{NextProtos: []string{"h2", "http/1.1"}}, true)
-	f(strict, &tls.Config{NextProtos: []string{"h2"}}, false)
+	f(strict, &tls.Config{NextProtos: []string{"spdy/3", "http/1.1"}}, true)
+	f(strict, &tls.Config{NextProtos: []string{"spdy/3"}}, false)
 }
 
 func TestTLSExchange(t *testing.T) {

@@ -20,6 +20,7 @@ const (
 	phaseParked                 // between two requests, for longer
 	phaseBody                   // a request body, bounded between two reads
 	phaseRest                   // a body that nobody wants, read to keep the connection
+	phaseFrames                 // HTTP/2, which knows its own limits
 	phaseOpen                   // a tunnel or the end: deadlines are the user's
 )
 
@@ -49,9 +50,10 @@ type wire struct {
 	// under mu
 	mu      sync.Mutex
 	phase   phase
-	since   time.Time // when the phase began
-	armed   time.Time // the read deadline that is set, zero for none
-	aborted bool      // the body is not to be read any more
+	since   time.Time                       // when the phase began
+	armed   time.Time                       // the read deadline that is set, zero for none
+	aborted bool                            // the body is not to be read any more
+	limits  func(began time.Time) time.Time // of phaseFrames
 
 	// atomic
 	touched atomic.Bool  // a byte came in this phase
@@ -79,6 +81,13 @@ func (w *wire) open() {
 	w.mu.Unlock()
 }
 
+// frames gives the read deadlines of the connection to HTTP/2.
+func (w *wire) frames(limits func(began time.Time) time.Time) {
+	w.mu.Lock()
+	w.phase, w.limits = phaseFrames, limits
+	w.mu.Unlock()
+}
+
 // abort makes a blocked and every later read of a body fail.
 func (w *wire) abort() {
 	w.mu.Lock()
@@ -100,9 +109,9 @@ func (w *wire) hasten() {
 	switch w.phase {
 	case phaseHandshake, phaseHead, phaseBody, phaseRest, phaseOpen:
 		return
-	case phaseFresh, phaseIdle, phaseParked:
+	case phaseFresh, phaseIdle, phaseParked, phaseFrames:
 	}
-	if limit := w.limit(time.Time{}); w.armed.After(limit) {
+	if limit := w.limit(time.Now()); w.armed.After(limit) {
 		w.expire(limit)
 	}
 }
@@ -127,6 +136,8 @@ func (w *wire) limit(began time.Time) time.Time {
 		return w.since.Add(restTimeout)
 	case phaseOpen:
 		return time.Time{}
+	case phaseFrames:
+		return w.limits(began)
 	case phaseFresh:
 		limit = w.since.Add(s.headerTimeout)
 	case phaseIdle:

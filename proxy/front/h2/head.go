@@ -1,0 +1,344 @@
+package h2
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+
+	"drover/exchange"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// block is a header block on its way in.
+type block struct {
+	id     uint32 // its stream, 0 for none
+	end    bool   // the stream ends with it
+	frames int
+	coded  int // bytes that came
+	size   int // as RFC 9113, section 6.5.2 counts
+	limit  int
+	most   int // fields
+
+	fields   exchange.Header
+	text     []byte // what the fields point into
+	pseudo   pseudo
+	tooLarge bool
+	bad      bool
+}
+
+// pseudo are the pseudo-header fields of a request.
+type pseudo struct {
+	method, scheme, authority, path, protocol []byte
+	late                                      bool // a regular field has come
+	any                                       bool
+}
+
+// requestHead is what a stream keeps of its head.
+type requestHead struct {
+	length  int64
+	expects bool
+}
+
+func (c *Conn) headers(f *http2.HeadersFrame) error {
+	if f.StreamID%2 == 0 {
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	limits := c.opts.Limits()
+	c.block = block{id: f.StreamID, end: f.StreamEnded(), limit: limits.MaxHeader, most: limits.MaxFields}
+	c.block.text = make([]byte, 0, 512)
+	c.dec.SetEmitFunc(c.block.emit)
+	c.dec.SetMaxStringLength(4 * limits.MaxHeader)
+	c.enter(stateBlock)
+	if err := c.fragment(f.HeaderBlockFragment()); err != nil {
+		return err
+	}
+	if f.HasPriority() && f.Priority.StreamDep == f.StreamID {
+		c.block.bad = true
+	}
+	if !f.HeadersEnded() {
+		return nil
+	}
+	return c.blockEnds()
+}
+
+func (c *Conn) continuation(f *http2.ContinuationFrame) error {
+	if c.block.frames > maxContinuations {
+		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+	}
+	if err := c.fragment(f.HeaderBlockFragment()); err != nil {
+		return err
+	}
+	if !f.HeadersEnded() {
+		return nil
+	}
+	return c.blockEnds()
+}
+
+// fragment decodes a part of a block. What is not kept must be decoded all the same,
+// for the table is one for all blocks.
+func (c *Conn) fragment(p []byte) error {
+	b := &c.block
+	b.frames++
+	if b.coded += len(p); b.coded > 4*b.limit {
+		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+	}
+	if _, err := c.dec.Write(p); err != nil {
+		if errors.Is(err, hpack.ErrStringLength) {
+			return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+		}
+		return http2.ConnectionError(http2.ErrCodeCompression)
+	}
+	return nil
+}
+
+// emit takes a field of a block.
+func (b *block) emit(f hpack.HeaderField) {
+	b.size += int(f.Size())
+	if b.tooLarge || b.size > b.limit || len(b.fields) >= b.most {
+		b.tooLarge = true
+		return
+	}
+	if f.IsPseudo() {
+		b.pseudoField(f.Name, f.Value)
+		return
+	}
+	b.pseudo.late = true
+	switch f.Name {
+	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
+		b.bad = true // RFC 9113, section 8.2.2
+	case "te":
+		b.bad = b.bad || f.Value != "trailers"
+	}
+	if !isName(f.Name) || !isFieldValue(f.Value) {
+		b.bad = true
+	}
+	if f.Name == "cookie" && b.joinCookie(f.Value) {
+		return
+	}
+	b.fields = append(b.fields, exchange.Field{Name: b.keep(f.Name), Value: b.keep(f.Value)})
+}
+
+// joinCookie joins what a client has split to compress it (RFC 9113, section 8.2.3).
+func (b *block) joinCookie(crumb string) bool {
+	for i := range b.fields {
+		if string(b.fields[i].Name) != "cookie" {
+			continue
+		}
+		joined := make([]byte, 0, len(b.fields[i].Value)+2+len(crumb))
+		joined = append(append(append(joined, b.fields[i].Value...), "; "...), crumb...)
+		b.fields[i].Value = joined
+		return true
+	}
+	return false
+}
+
+// keep copies text to where it stays.
+func (b *block) keep(text string) []byte {
+	from := len(b.text)
+	b.text = append(b.text, text...)
+	return b.text[from:len(b.text):len(b.text)]
+}
+
+func (b *block) pseudoField(name, value string) {
+	b.pseudo.any = true
+	var at *[]byte
+	switch name {
+	case ":method":
+		at = &b.pseudo.method
+	case ":scheme":
+		at = &b.pseudo.scheme
+	case ":authority":
+		at = &b.pseudo.authority
+	case ":path":
+		at = &b.pseudo.path
+	case ":protocol":
+		at = &b.pseudo.protocol
+	}
+	if at == nil || *at != nil || b.pseudo.late || !isFieldValue(value) {
+		b.bad = true
+		return
+	}
+	*at = b.keep(value)
+}
+
+// blockEnds handles a whole block.
+func (c *Conn) blockEnds() error {
+	b := &c.block
+	id := b.id
+	b.id = 0
+	if err := c.dec.Close(); err != nil {
+		return http2.ConnectionError(http2.ErrCodeCompression)
+	}
+	if b.tooLarge {
+		c.calm.pay(costTooLarge)
+	}
+	c.mu.Lock()
+	s := c.streams[id]
+	known := id <= c.lastID
+	ignored := known && c.recent.has(id)
+	c.mu.Unlock()
+	switch {
+	case s != nil:
+		return c.trailers(s)
+	case ignored:
+		return nil
+	case known:
+		return http2.ConnectionError(http2.ErrCodeStreamClosed)
+	}
+	return c.request(id)
+}
+
+// trailers handles the block behind a request's body.
+func (c *Conn) trailers(s *stream) error {
+	b := &c.block
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case s.inEnded:
+		return http2.StreamError{StreamID: s.id, Code: http2.ErrCodeStreamClosed}
+	case !b.end, b.bad, b.pseudo.any, b.tooLarge, s.head.length >= 0 && s.received < s.head.length:
+		return http2.StreamError{StreamID: s.id, Code: http2.ErrCodeProtocol}
+	}
+	s.trailer = b.fields
+	c.endInput(s)
+	return nil
+}
+
+// request opens a stream.
+func (c *Conn) request(id uint32) error {
+	b := &c.block
+	c.mu.Lock()
+	c.lastID = id
+	refused := c.closing || c.handlers >= c.opts.Limits().MaxStreams
+	c.mu.Unlock()
+	wrong := http2.StreamError{StreamID: id, Code: http2.ErrCodeProtocol}
+	length, ok := b.length()
+	switch {
+	case b.bad, !ok, !b.tooLarge && !b.complete():
+		return wrong
+	case refused:
+		wrong.Code = http2.ErrCodeRefusedStream
+		return wrong
+	}
+	s := c.newStream(id)
+	s.fields, s.head = b.fields, requestHead{length: length, expects: b.expects()}
+	status, reason := c.fill(s)
+	if b.tooLarge {
+		status, reason = 431, exchange.ReasonHeaderTooLarge
+	}
+	c.mu.Lock()
+	c.streams[id] = s
+	s.sendWindow = c.peerInitial
+	c.handlers++
+	s.inEnded = b.end
+	c.mu.Unlock()
+	c.active.Add(1)
+	c.running.Add(1)
+	if status != 0 {
+		go c.refuse(s, status, reason)
+		return nil
+	}
+	go c.run(s)
+	return nil
+}
+
+// complete reports whether a request has the pseudo-fields that it must have.
+func (b *block) complete() bool {
+	p := &b.pseudo
+	if string(p.method) == "CONNECT" && p.protocol == nil {
+		return p.scheme == nil && p.path == nil && len(p.authority) > 0
+	}
+	if p.protocol != nil && string(p.method) != "CONNECT" {
+		return false
+	}
+	return len(p.method) > 0 && len(p.path) > 0 && len(p.scheme) > 0
+}
+
+// length gives the body's length as exchange.Request.ContentLength has it.
+func (b *block) length() (n int64, ok bool) {
+	seen := false
+	for i := range b.fields {
+		if string(b.fields[i].Name) != "content-length" {
+			continue
+		}
+		value := b.fields[i].Value
+		if seen || len(value) == 0 || len(value) > 18 {
+			return 0, false
+		}
+		seen = true
+		for _, c := range value {
+			if c < '0' || c > '9' {
+				return 0, false
+			}
+			n = n*10 + int64(c-'0')
+		}
+	}
+	switch {
+	case seen && b.end && n > 0:
+		return 0, false
+	case seen:
+		return n, true
+	case b.end:
+		return exchange.NoBody, true
+	}
+	return exchange.LengthUnknown, true
+}
+
+func (b *block) expects() bool {
+	return !b.end && exchange.EqualFold(b.fields.Get("expect"), "100-continue")
+}
+
+// fill makes the exchange of a stream. A status that is not 0 says how to refuse it.
+func (c *Conn) fill(s *stream) (status int, reason exchange.Reason) {
+	p := &c.block.pseudo
+	s.exch = exchange.Exchange{Client: s}
+	req := &s.exch.Request
+	*req = exchange.Request{
+		Method: p.method, Target: p.path, Host: p.authority, ProtoMajor: 2, Header: s.fields, ContentLength: s.head.length,
+	}
+	c.opts.Address(&s.exch)
+	hosts := s.fields.Count("host")
+	switch host := s.fields.Get("host"); {
+	case hosts > 1, hosts == 1 && p.authority != nil && !bytes.EqualFold(host, p.authority):
+		return 400, exchange.ReasonBadRequest
+	case p.authority == nil:
+		req.Host = host
+	}
+	if p.protocol != nil && string(p.protocol) != "websocket" {
+		return 501, exchange.ReasonMethod
+	}
+	if p.protocol != nil {
+		s.asUpgrade()
+	}
+	if limit := c.opts.Limits().MaxBody; limit > 0 && s.head.length > limit {
+		return 413, exchange.ReasonBodyTooLarge
+	}
+	return c.opts.Check(req)
+}
+
+// asUpgrade turns an extended CONNECT (RFC 8441) into the handshake that it stands for.
+func (s *stream) asUpgrade() {
+	req := &s.exch.Request
+	req.Method, req.Upgrade = []byte("GET"), "websocket"
+	req.ContentLength = exchange.NoBody
+	var nonce [16]byte
+	_, _ = rand.Read(nonce[:]) // never fails.
+	if !req.Header.Has("Sec-WebSocket-Key") {
+		req.Header.Add("Sec-WebSocket-Key", base64.StdEncoding.EncodeToString(nonce[:]))
+	}
+	s.fields = req.Header
+}
+
+// withoutHandshake leaves out of a 101 what HTTP/2 has no use for.
+func withoutHandshake(header exchange.Header) exchange.Header {
+	kept := make(exchange.Header, 0, len(header))
+	for _, f := range header {
+		if !exchange.EqualFold(f.Name, "Sec-WebSocket-Accept") {
+			kept = append(kept, f)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,68 @@
+package front
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"drover/exchange"
+
+	"golang.org/x/net/http2"
+)
+
+// h2Client is x/net's client over one kind of connection.
+func h2Client(t *testing.T, secure bool) *http.Client {
+	t.Helper()
+	tr := &http2.Transport{AllowHTTP: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // the test's own certificate.
+	if !secure {
+		tr.DialTLSContext = func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, network, addr)
+		}
+	}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr}
+}
+
+func TestH2ClearText(t *testing.T) {
+	tf := serveTest(t, nil, func(ex *exchange.Exchange) {
+		var body []byte
+		if ex.Request.Body != nil {
+			body, _ = io.ReadAll(ex.Request.Body)
+		}
+		r := &exchange.Response{Status: 200, ContentLength: exchange.LengthUnknown}
+		r.Header.Add("X-Target", string(ex.Request.Target))
+		r.Trailer = func() exchange.Header {
+			var h exchange.Header
+			h.Add("X-After", "all")
+			return h
+		}
+		if err := ex.Client.Start(r); err != nil {
+			t.Error(err)
+		}
+		if _, err := ex.Client.Write(body); err != nil {
+			t.Error(err)
+		}
+	})
+	cl := h2Client(t, false)
+	for _, n := range []int{0, 1, 100, 1 << 20} {
+		resp, err := cl.Post("http://"+tf.addr+"/a//b?x=%2F", "text/plain", strings.NewReader(strings.Repeat("x", n)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(resp.Body)
+		if err != nil || len(got) != n || resp.ProtoMajor != 2 {
+			t.Errorf("got %d bytes, HTTP/%d, %v; want %d", len(got), resp.ProtoMajor, err, n)
+		}
+		if resp.Header.Get("X-Target") != "/a//b?x=%2F" || resp.Trailer.Get("X-After") != "all" {
+			t.Errorf("got %v, trailers %v", resp.Header, resp.Trailer)
+		}
+		if err := resp.Body.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
