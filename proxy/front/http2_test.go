@@ -1,29 +1,24 @@
 package front
 
 import (
-	"context"
 	"crypto/tls"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
 
 	"drover/exchange"
-
-	"golang.org/x/net/http2"
 )
 
-// h2Client is x/net's client over one kind of connection.
+// h2Client is the standard library's client, for HTTP/2 alone.
 func h2Client(t *testing.T, secure bool) *http.Client {
 	t.Helper()
-	tr := &http2.Transport{AllowHTTP: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // the test's own certificate.
-	if !secure {
-		tr.DialTLSContext = func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, network, addr)
-		}
+	tr := &http.Transport{
+		Protocols:       &http.Protocols{},
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the test's own certificate.
 	}
+	tr.Protocols.SetHTTP2(secure)
+	tr.Protocols.SetUnencryptedHTTP2(!secure)
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr}
 }

@@ -27,7 +27,7 @@ var (
 )
 
 // bodySize is how many bytes of an answer gather before they are sent.
-const bodySize = 16 << 10
+const bodySize = 4 << 10
 
 // buffers hold what waits of answers.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, bodySize); return &b }}
@@ -279,6 +279,10 @@ func (s *stream) AbortBody() {
 func (c *Conn) run(s *stream) {
 	defer c.running.Done()
 	defer c.left(s)
+	if s.isOver() {
+		s.neverRan()
+		return
+	}
 	if !s.prefetch() {
 		return
 	}

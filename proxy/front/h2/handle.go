@@ -46,6 +46,16 @@ func (s *stream) prefetch() bool {
 	return true
 }
 
+// neverRan tells of a request whose client gave it up at once: it costs no server.
+func (s *stream) neverRan() {
+	s.exch.Start = time.Now()
+	s.exch.Result.Status, s.exch.Result.Reason = statusClientGone, exchange.ReasonClientGone
+	s.conn.opts.Reject(&s.exch)
+}
+
+// statusClientGone stands in logs for a client that left before its answer.
+const statusClientGone = 499
+
 // likesLength names the methods whose requests say so when they have no body (RFC
 // 9110, section 8.6).
 func likesLength(method []byte) bool {
