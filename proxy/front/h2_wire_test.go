@@ -183,8 +183,9 @@ func TestH2Requests(t *testing.T) {
 
 // TestH2CutBody: a body that its client gave up never looks whole.
 func TestH2CutBody(t *testing.T) {
-	seen := make(chan error, 1)
+	begun, seen := make(chan struct{}), make(chan error, 1)
 	tf := serveTest(t, nil, func(ex *exchange.Exchange) {
+		close(begun)
 		_, err := io.ReadAll(ex.Request.Body)
 		seen <- err
 		said(ex)
@@ -192,6 +193,7 @@ func TestH2CutBody(t *testing.T) {
 	p := tf.dialH2(t)
 	p.open(1, false, ":method: POST", ":scheme: http", ":authority: a.test", ":path: /")
 	p.must(p.WriteData(1, false, []byte("one")))
+	<-begun // one that is given up before is never handled at all.
 	p.must(p.WriteRSTStream(1, http2.ErrCodeCancel))
 	if err := <-seen; !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("got %v", err)
