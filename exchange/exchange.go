@@ -121,6 +121,9 @@ type Exchange struct {
 
 	// The path's part.
 	Result Result
+	// Done, unless nil, is what the front calls when the answer is complete or given up:
+	// until then it reads the Response, its fields and its trailers.
+	Done func()
 }
 
 // Result is what became of an exchange, for logs and metrics.

@@ -17,6 +17,10 @@ func (rq *request) fail(status int, reason exchange.Reason) {
 	}
 	rq.started = true
 	ex.Result.Status = status
+	if exchange.IsGRPC(&ex.Request) {
+		rq.send(exchange.AnswerGRPC(status, reason), nil)
+		return
+	}
 	rq.send(exchange.Answer(status, reason, ex.Request.Header.Get("Accept")))
 }
 

@@ -16,6 +16,7 @@ import (
 // request is one exchange on its way through the chain, with the scratch memory it
 // needs. It belongs to one goroutine and is reused.
 type request struct {
+	done   func() // reset, and back into the pool
 	ex     *exchange.Exchange
 	table  *Table
 	newest *atomic.Pointer[Table]
@@ -37,12 +38,13 @@ type request struct {
 	// for never.
 	deadline time.Time
 	started  bool // the response's head has gone to the client
+	call     call // of gRPC
 }
 
 func (rq *request) reset() {
 	clear(rq.header)
 	clear(rq.reply)
-	*rq = request{header: rq.header[:0], reply: rq.reply[:0], rewrite: rq.rewrite[:0], scratch: rq.scratch[:0], buf: rq.buf}
+	*rq = request{done: rq.done, header: rq.header[:0], reply: rq.reply[:0], rewrite: rq.rewrite[:0], scratch: rq.scratch[:0], buf: rq.buf}
 }
 
 type handler func(*request)

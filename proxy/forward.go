@@ -14,9 +14,7 @@ func (p *Proxy) forwarded(handler) handler {
 	return func(rq *request) {
 		up := rq.target.upstream
 		up.budget.deposit()
-		if rq.route.Timeout > 0 {
-			rq.deadline = rq.ex.Start.Add(rq.route.Timeout)
-		}
+		rq.deadline = rq.until()
 		if !up.gate.enter() {
 			if result := up.gate.wait(&up.gate.places, rq.deadline, up.gate.take, rq.ex.Client.Gone); result != waitGranted {
 				rq.turnedAway(result)
@@ -284,6 +282,9 @@ func (rq *request) deliver(m *backend.Member) backend.Failure {
 	if rq.kept != nil {
 		rq.kept.forgo()
 	}
+	if exchange.IsGRPC(&ex.Request) {
+		rq.endAsGRPC(&reply)
+	}
 	ex.Result.Status = reply.Status
 	rq.started = true
 	if err := ex.Client.Start(&reply); err != nil {
@@ -343,7 +344,7 @@ func (rq *request) bodyFailed(err error) backend.Failure {
 		rq.gone()
 		return backend.FailureClient
 	}
-	rq.ex.Result.Aborted = true
 	rq.ex.Result.Reason = exchange.ReasonBodyCut
+	rq.ex.Result.Aborted = !rq.callFailed()
 	return backend.FailureBody
 }

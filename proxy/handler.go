@@ -100,7 +100,7 @@ type Proxy struct {
 // New makes a Proxy that routes by t.
 func New(t *Table, logger *zap.Logger) *Proxy {
 	p := &Proxy{logger: logger}
-	p.pool.New = func() any { return &request{} }
+	p.pool.New = func() any { return p.newRequest() }
 	p.handle = p.chain()
 	p.table.Store(t)
 	return p
@@ -123,11 +123,20 @@ func (p *Proxy) Rejected(ex *exchange.Exchange) {
 	t.access.Log(t.accessCfg, ex, ex.Result.Status, now.Sub(ex.Start))
 }
 
-// Serve answers one exchange. It returns when the exchange is over, tunnels included.
+func (p *Proxy) newRequest() *request {
+	rq := &request{}
+	rq.done = func() {
+		rq.reset()
+		p.pool.Put(rq)
+	}
+	return rq
+}
+
+// Serve answers one exchange. It returns when the exchange is over, tunnels included,
+// but for what the front may yet hold back of the answer: see exchange.Exchange.Done.
 func (p *Proxy) Serve(ex *exchange.Exchange) {
 	rq := p.pool.Get().(*request) //nolint:forcetypeassert,errcheck // the pool holds nothing else.
 	rq.ex, rq.table, rq.newest = ex, p.table.Load(), &p.table
+	ex.Done = rq.done
 	p.handle(rq)
-	rq.reset()
-	p.pool.Put(rq)
 }

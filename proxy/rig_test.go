@@ -115,6 +115,9 @@ func (r *rig) serve(ex *exchange.Exchange) (*client, *exchange.Result) {
 	}
 	ex.Start = time.Now()
 	r.Serve(ex)
+	if ex.Done != nil {
+		ex.Done()
+	}
 	return c, &ex.Result
 }
 

@@ -62,6 +62,9 @@ func (f *Front) acquire() *client {
 
 // release ends an exchange. Nothing of it may be used any more.
 func (f *Front) release(cl *client) {
+	if cl.exch.Done != nil {
+		cl.exch.Done()
+	}
 	cl.body.forget()
 	clear(cl.req.fields)
 	if cap(cl.out) > 4*outSize || cl.out == nil {

@@ -361,6 +361,9 @@ func (c *Conn) left(s *stream) {
 		buffers.Put(s.buf)
 		s.buf = nil
 	}
+	if s.exch.Done != nil {
+		s.exch.Done()
+	}
 	s.dropInput()
 	c.mu.Lock()
 	c.handlers--
