@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"drover/invalid"
@@ -34,6 +35,14 @@ type Config struct {
 	MaxConnections int `yaml:"max_connections"`
 	// MaxResponseHeaderSize bounds a response's head, and its trailers. Default 64KiB.
 	MaxResponseHeaderSize units.Size `yaml:"max_response_header_size"`
+	// Protocol is what servers are spoken to in: auto, h1, h2 or h2c. auto lets https
+	// servers choose HTTP/2 or HTTP/1.1 by ALPN and speaks HTTP/1.1 to http servers; h2
+	// wants HTTP/2 over TLS; h2c speaks HTTP/2 in clear text, unasked, to http servers.
+	// Requests for an upgrade (WebSocket) need HTTP/1.1: auto and h1 have it. Default
+	// auto.
+	Protocol Protocol `yaml:"protocol"`
+	// HTTP2 holds what only HTTP/2 has.
+	HTTP2 HTTP2Config `yaml:"http2"`
 	// TLS applies to servers whose scheme is https.
 	TLS TLSConfig `yaml:"tls"`
 }
@@ -60,7 +69,9 @@ func (c *Config) SetDefaults() {
 		IdleConnections:       128,
 		IdleTimeout:           60 * time.Second,
 		MaxResponseHeaderSize: 64 * units.KiB,
+		Protocol:              ProtocolAuto,
 	}
+	c.HTTP2.SetDefaults()
 }
 
 // Validate implements the decoder's contract.
@@ -89,6 +100,9 @@ func (c *Config) Validate() error {
 	}
 	if c.MaxResponseHeaderSize < units.KiB || c.MaxResponseHeaderSize > 16*units.MiB {
 		faults = append(faults, invalid.Fieldf("max_response_header_size", "got %s; want 1KiB to 16MiB", c.MaxResponseHeaderSize))
+	}
+	if !slices.Contains(protocols, c.Protocol) {
+		faults = append(faults, invalid.Fieldf("protocol", "got %q; want auto, h1, h2 or h2c", c.Protocol))
 	}
 	return errors.Join(faults...)
 }

@@ -21,8 +21,10 @@ type wire struct {
 }
 
 func (w *wire) Write(p []byte) (int, error) {
+	// Counted before, for another goroutine may ask as soon as the server can answer.
+	w.sent.Add(int64(len(p)))
 	n, err := w.Conn.Write(p)
-	w.sent.Add(int64(n))
+	w.sent.Add(int64(n - len(p)))
 	return n, err
 }
 
@@ -47,6 +49,7 @@ type conn struct {
 
 	idleSince time.Time
 	reused    bool
+	fresh     bool  // in the pool without having been used
 	sentAt    int64 // wire.sent when the running exchange began to write
 
 	// buf holds what was read and not yet used at [r:w]. What stands before base, the
@@ -55,6 +58,8 @@ type conn struct {
 	pooled     *[]byte
 	base, r, w int
 	fields     exchange.Header
+
+	h2 *h2conn // of a connection that speaks HTTP/2; the rest is its own then
 
 	closing sync.Once
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"drover/backend"
+	"drover/exchange"
 )
 
 // Pool holds the connections to one server: last in, first out, so that few of them
@@ -28,6 +29,8 @@ type Pool struct {
 	idle   []*conn // oldest first
 	closed bool
 	sweep  *time.Timer // runs while idle holds anything
+
+	h2 h2pool
 }
 
 // settings is a Config with what is derived from it.
@@ -35,6 +38,8 @@ type settings struct {
 	Config
 	from *Config     // what it was made of
 	tls  *tls.Config // nil for http
+	// tlsH1 offers HTTP/1.1 alone; nil for http.
+	tlsH1 *tls.Config
 }
 
 type counts struct {
@@ -80,11 +85,13 @@ func (p *Pool) SetConfig(cfg *Config) error {
 		if err != nil {
 			return err
 		}
-		next.tls = built
+		next.tls, next.tlsH1 = built, built.Clone()
+		next.tls.NextProtos = cfg.Protocol.alpn()
 	}
 	old := p.settings.Swap(next)
-	if old != nil && next.tls != nil {
+	if old != nil && !sameWire(old, next) {
 		p.closeIdle(false)
+		p.h2.retire(false)
 	}
 	return nil
 }
@@ -95,6 +102,7 @@ func (p *Pool) Has(cfg *Config) bool { return p.settings.Load().from == cfg }
 // Close closes unused connections now and the others as they become unused.
 func (p *Pool) Close() error {
 	p.closeIdle(true)
+	p.h2.retire(true)
 	return nil
 }
 
@@ -118,6 +126,7 @@ func (p *Pool) Stats() Stats {
 	p.mu.Lock()
 	idle := len(p.idle)
 	p.mu.Unlock()
+	idle += p.h2.unused()
 	return Stats{
 		Open: p.counts.open.Load(), Idle: int64(idle),
 		Dials: p.counts.dials.Load(), DialFailures: p.counts.dialFailures.Load(),
@@ -125,21 +134,45 @@ func (p *Pool) Stats() Stats {
 	}
 }
 
+// connect gives a connection for a request: one of HTTP/1.1, or one of HTTP/2 with a
+// place for a stream.
+func (p *Pool) connect(req *exchange.Request, deadline time.Time) (*conn, *h2conn, error) {
+	for {
+		cfg, upgrade := p.settings.Load(), req.Upgrade != ""
+		may, must := cfg.mayH2()
+		if must && upgrade {
+			return nil, nil, errUpgrade
+		}
+		if may && !upgrade {
+			if h2, err := p.h2place(cfg, deadline); h2 != nil || err != nil {
+				return nil, h2, err
+			}
+		}
+		c, err := p.get(deadline, upgrade)
+		if err != nil || c.h2 == nil {
+			return c, nil, err
+		}
+		p.adopt(c) // the server has learnt HTTP/2
+	}
+}
+
 // get gives a connection that is alive as far as can be told without a round trip, or
 // dials one.
-func (p *Pool) get(deadline time.Time) (*conn, error) {
+func (p *Pool) get(deadline time.Time, upgrade bool) (*conn, error) {
 	if p.broken != nil {
 		return nil, p.broken
 	}
 	for {
 		c := p.takeIdle()
 		if c == nil {
-			return p.dial(deadline)
+			return p.dial(deadline, upgrade)
 		}
 		switch c.state() {
 		case connAlive:
-			c.reused = true
-			p.counts.reused.Add(1)
+			if c.reused = !c.fresh; c.reused {
+				p.counts.reused.Add(1)
+			}
+			c.fresh = false
 			if cfg := p.settings.Load(); cfg.tls == c.settings.tls {
 				c.settings = cfg // time-outs of now, not of when it was dialled
 			}
@@ -170,7 +203,7 @@ func (p *Pool) takeIdle() *conn {
 func (p *Pool) put(c *conn) {
 	cfg := p.settings.Load()
 	p.mu.Lock()
-	if p.closed || len(p.idle) >= cfg.IdleConnections || c.settings.tls != cfg.tls {
+	if p.closed || len(p.idle) >= cfg.IdleConnections || !sameWire(c.settings, cfg) {
 		p.mu.Unlock()
 		c.close()
 		return
@@ -208,8 +241,8 @@ func (p *Pool) closeOld() {
 }
 
 // dial opens a connection within the connect time-out, and before deadline if there
-// is one.
-func (p *Pool) dial(deadline time.Time) (*conn, error) {
+// is one. Upgrade has it speak HTTP/1.1.
+func (p *Pool) dial(deadline time.Time, upgrade bool) (*conn, error) {
 	p.mu.Lock()
 	closed := p.closed
 	p.mu.Unlock()
@@ -224,7 +257,7 @@ func (p *Pool) dial(deadline time.Time) (*conn, error) {
 	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
 	p.counts.dials.Add(1)
-	c, err := p.dialContext(ctx, cfg)
+	c, err := p.dialContext(ctx, cfg, upgrade)
 	if err != nil {
 		p.counts.dialFailures.Add(1)
 		return nil, fmt.Errorf("cannot connect to %q: %w", p.id, err)
@@ -233,7 +266,7 @@ func (p *Pool) dial(deadline time.Time) (*conn, error) {
 	return c, nil
 }
 
-func (p *Pool) dialContext(ctx context.Context, cfg *settings) (*conn, error) {
+func (p *Pool) dialContext(ctx context.Context, cfg *settings, upgrade bool) (*conn, error) {
 	var dialer net.Dialer
 	raw, err := dialer.DialContext(ctx, "tcp", p.id.Address())
 	if err != nil {
@@ -242,13 +275,26 @@ func (p *Pool) dialContext(ctx context.Context, cfg *settings) (*conn, error) {
 	c := &conn{pool: p, settings: cfg, wire: &wire{Conn: raw}}
 	c.Conn = c.wire
 	c.prepareProbe(raw)
+	var secured *tls.Conn
 	if cfg.tls != nil {
-		secured := tls.Client(c.wire, cfg.tls)
+		offer := cfg.tls
+		if upgrade {
+			offer = cfg.tlsH1 // HTTP/2 has no Upgrade
+		}
+		secured = tls.Client(c.wire, offer)
 		if err := secured.HandshakeContext(ctx); err != nil {
 			_ = raw.Close() // the handshake's error is the one to tell.
 			return nil, fmt.Errorf("TLS: %w", err)
 		}
 		c.Conn = secured
+	}
+	h2, err := cfg.chosen(secured)
+	if err == nil && h2 {
+		c.h2, err = newH2(ctx, c)
+	}
+	if err != nil {
+		_ = c.Conn.Close() // the error is the one to tell.
+		return nil, err
 	}
 	return c, nil
 }

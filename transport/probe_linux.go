@@ -58,8 +58,11 @@ func (c *conn) state() connState {
 //
 // Linux counts acknowledged bytes per connection (RFC 4898,
 // tcpEStatsAppHCThruOctetsAcked), the SYN as one.
-func (c *conn) untouched(err error) bool {
-	if c.wire.sent.Load() == c.sentAt {
+func (c *conn) untouched(err error) bool { return c.untouchedSince(c.sentAt, err) }
+
+// untouchedSince is untouched for an exchange that began to write at sentAt.
+func (c *conn) untouchedSince(sentAt int64, err error) bool {
+	if c.wire.sent.Load() == sentAt {
 		return true
 	}
 	if c.raw == nil || !sawEnd(err) {
@@ -69,7 +72,7 @@ func (c *conn) untouched(err error) bool {
 	proven := false
 	asked := c.raw.Control(func(fd uintptr) {
 		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-		proven = err == nil && info.Bytes_acked <= uint64(c.sentAt)+syn //nolint:gosec // a count of bytes is no negative number.
+		proven = err == nil && info.Bytes_acked <= uint64(sentAt)+syn //nolint:gosec // a count of bytes is no negative number.
 	})
 	return asked == nil && proven
 }

@@ -11,4 +11,6 @@ func (c *conn) prepareProbe(net.Conn) {}
 
 func (c *conn) state() connState { return connAlive }
 
-func (c *conn) untouched(error) bool { return c.wire.sent.Load() == c.sentAt }
+func (c *conn) untouched(err error) bool { return c.untouchedSince(c.sentAt, err) }
+
+func (c *conn) untouchedSince(sentAt int64, _ error) bool { return c.wire.sent.Load() == sentAt }

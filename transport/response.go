@@ -18,7 +18,8 @@ type Response struct {
 	// ProtoMinor is the 0 or 1 of HTTP/1.x.
 	ProtoMinor int
 
-	conn     *conn
+	conn     *conn     // of HTTP/1.1
+	stream   *h2stream // or of HTTP/2
 	client   exchange.Client
 	method   []byte
 	upload   *upload
@@ -35,6 +36,7 @@ const (
 	bodyLength
 	bodyChunked
 	bodyUntilClose
+	bodyStream // of HTTP/2
 )
 
 // body reads a response's body off the connection.
@@ -46,6 +48,14 @@ type body struct {
 	done     bool
 	trailer  exchange.Header
 	deadline time.Time
+}
+
+// config gives the settings that the exchange runs by.
+func (r *Response) config() *settings {
+	if r.stream != nil {
+		return r.stream.settings
+	}
+	return r.conn.settings
 }
 
 // frame decides how the body ends and whether the connection may live on.
@@ -90,6 +100,9 @@ func (b *body) trailers() exchange.Header { return b.trailer }
 // Buffered tells how many body bytes, or 1 for the body's end, can be read without
 // waiting: when it is 0, what was read so far should be passed on.
 func (r *Response) Buffered() int {
+	if r.stream != nil {
+		return r.stream.buffered()
+	}
 	c := r.conn
 	if c == nil {
 		return 0
@@ -103,7 +116,7 @@ func (r *Response) Buffered() int {
 		return len(unread)
 	case bodyChunked:
 		return r.body.bufferedChunk(unread)
-	case bodyNone, bodyUntilClose:
+	case bodyNone, bodyUntilClose, bodyStream:
 	}
 	return len(unread)
 }
@@ -166,7 +179,7 @@ func (b *body) Read(p []byte) (int, error) {
 }
 
 func (b *body) read(p []byte) (int, error) {
-	b.deadline = time.Now().Add(b.r.conn.settings.BodyIdleTimeout)
+	b.deadline = time.Now().Add(b.r.config().BodyIdleTimeout)
 	switch b.kind {
 	case bodyLength:
 		n, err := b.take(p)
@@ -176,6 +189,12 @@ func (b *body) read(p []byte) (int, error) {
 		return n, err
 	case bodyChunked:
 		return b.readChunk(p)
+	case bodyStream:
+		n, err := b.r.stream.read(p, b.wait())
+		if err == io.EOF { //nolint:errorlint // io.Reader's contract is this very value.
+			b.trailer = b.r.stream.trailer
+		}
+		return n, err
 	case bodyUntilClose, bodyNone:
 	}
 	return b.untilClose(p)
@@ -281,6 +300,10 @@ func (b *body) readTrailer() error {
 // were whole and nothing else was said; otherwise it is closed. Calling it again does
 // nothing.
 func (r *Response) Close() {
+	if r.stream != nil {
+		r.closeH2()
+		return
+	}
 	c := r.conn
 	if c == nil {
 		return

@@ -22,9 +22,14 @@ import (
 //
 // An error is an *Error. Whatever was begun is over then, and the connection closed.
 func (p *Pool) RoundTrip(ex *exchange.Exchange, req *exchange.Request, deadline time.Time, resp *Response) error {
-	c, err := p.get(deadline)
-	if err != nil {
+	c, h2, err := p.connect(req, deadline)
+	switch {
+	case err == errUpgrade: //nolint:errorlint // it is this very value.
+		return &Error{Failure: backend.FailureProtocol, Err: err}
+	case err != nil:
 		return &Error{Failure: backend.FailureConnect, Err: err}
+	case h2 != nil:
+		return p.roundTrip2(h2, ex, req, deadline, resp)
 	}
 	c.begin()
 	*resp = Response{conn: c, client: ex.Client, method: req.Method, deadline: deadline}
@@ -163,7 +168,7 @@ func (r *Response) headUntil() time.Time {
 			return r.deadline
 		}
 	}
-	until := sent.Add(r.conn.settings.ResponseHeaderTimeout)
+	until := sent.Add(r.config().ResponseHeaderTimeout)
 	if !r.deadline.IsZero() && r.deadline.Before(until) {
 		return r.deadline
 	}

@@ -134,6 +134,10 @@ func newPool(t testing.TB, id backend.ID, change ...func(*Config)) *Pool {
 	}
 	t.Cleanup(func() {
 		_ = p.Close()
+		late := time.Now().Add(patience)
+		for p.Stats().Open != 0 && time.Now().Before(late) {
+			time.Sleep(time.Millisecond) // one of HTTP/2 is closed by its own goroutine.
+		}
 		if open := p.Stats().Open; open != 0 {
 			t.Errorf("%d connections are left open", open)
 		}

@@ -158,7 +158,11 @@ func (r *Response) abandonUpload() error {
 		return u.err
 	}
 	r.client.AbortBody()
-	r.conn.close() // unblocks a write to the server
+	if r.stream != nil {
+		r.stream.stop()
+	} else {
+		r.conn.close() // unblocks a write to the server
+	}
 	<-u.done
 	if u.err == nil {
 		return nil
