@@ -12,6 +12,7 @@ import (
 
 	"drover/discovery"
 	"drover/proxy"
+	"drover/proxy/front"
 )
 
 // isPath reports whether a key names a file or a directory: one that ends in _file
@@ -20,6 +21,8 @@ func isPath(f field, value string) bool {
 	switch f.owner {
 	case reflect.TypeFor[discovery.FileConfig]():
 		return f.key == "path"
+	case reflect.TypeFor[front.TicketsConfig]():
+		return f.key == "file"
 	case reflect.TypeFor[LogConfig](), reflect.TypeFor[proxy.AccessLogConfig]():
 		return f.key == "output" && value != "stdout" && value != "stderr"
 	}
@@ -63,6 +66,11 @@ func (l *loader) readReferenced() {
 		}
 		if files["cert_file"] != nil && files["key_file"] != nil {
 			l.checkKeyPair(files["cert_file"], files["key_file"], join(path, "cert_file"))
+		}
+		if files["cert_file"] != nil && len(bytes.TrimSpace(files["ocsp_file"])) > 0 {
+			if err := front.CheckStaple(files["cert_file"], files["ocsp_file"]); err != nil {
+				l.at(join(path, "ocsp_file"), "cannot use OCSP answer: %w", err)
+			}
 		}
 		if ca := files["ca_file"]; ca != nil && !x509.NewCertPool().AppendCertsFromPEM(ca) {
 			l.at(join(path, "ca_file"), "got a file without a certificate; want certificates in PEM")

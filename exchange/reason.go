@@ -18,6 +18,9 @@ const (
 	ReasonExpectation    Reason = "EF" // 417
 	ReasonMethod         Reason = "MN" // 405 or 501: CONNECT, TRACE
 	ReasonVersion        Reason = "VN" // 505
+	ReasonMisdirected    Reason = "MD" // 421: for a host that the connection was not made for
+	// 495 in the log: TLS, the client's certificate was missing or refused.
+	ReasonClientCertificate Reason = "CC"
 
 	// Routing and rules.
 	ReasonNoRoute  Reason = "NR" // 404

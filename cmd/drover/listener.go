@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -69,7 +68,7 @@ type listenerPlan struct {
 	cfg     front.Config
 	running *listener    // nil: new
 	front   *front.Front // nil: the running one takes the new settings
-	tls     *tls.Config  // what the running front shall speak from now on, nil: unchanged
+	tls     *front.TLS   // what the running front shall speak from now on, nil: unchanged
 	socket  *socket
 	bound   bool // socket was bound for this plan
 	ln      net.Listener

@@ -1,7 +1,6 @@
 package front
 
 import (
-	"crypto/tls"
 	"errors"
 	"net"
 	"net/netip"
@@ -131,10 +130,8 @@ func (f *Front) serveConn(c *conn) {
 		}
 	}()
 	if settings := f.tls.Load(); settings != nil {
-		secure := tls.Server(c.wire, f.alpn(settings))
-		c.stream = secure
-		if err := secure.Handshake(); err != nil {
-			f.opts.Logger.Debug("TLS handshake failed", zap.Stringer("remote", c.remote), zap.Error(err))
+		secure, err := f.handshake(c, settings)
+		if err != nil {
 			_ = c.Close() // the handshake's error says it all.
 			return
 		}

@@ -87,6 +87,9 @@ func (cl *client) begin(c *conn, ctx *fasthttp.RequestCtx) refusal {
 	if no == accepted && c.line.bare {
 		no = badRequest
 	}
+	if no == accepted && c.misdirects(cl.req.host) {
+		no = misdirected
+	}
 	c.address(&cl.exch)
 	if no != accepted {
 		h := &ctx.Request.Header

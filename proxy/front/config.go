@@ -72,6 +72,13 @@ type TLSConfig struct {
 	// MinVersion is the oldest protocol that is spoken, "1.2" or "1.3". Default
 	// "1.2".
 	MinVersion string `yaml:"min_version"`
+	// ClientAuth asks clients for a certificate (mTLS). Absent: it is not asked for.
+	ClientAuth *ClientAuthConfig `yaml:"client_auth"`
+	// SessionTickets says how clients resume a session.
+	SessionTickets TicketsConfig `yaml:"session_tickets"`
+	// HSTS adds Strict-Transport-Security (RFC 6797) to every response that has none.
+	// Absent: it is not added.
+	HSTS *HSTSConfig `yaml:"hsts"`
 }
 
 // Certificate is a certificate and its key, both files in PEM. They are read when
@@ -81,6 +88,10 @@ type Certificate struct {
 	CertFile string `yaml:"cert_file"`
 	// KeyFile holds its private key. Required.
 	KeyFile string `yaml:"key_file"`
+	// OCSPFile holds the authority's OCSP answer for it in DER, which is sent along
+	// (stapled) while it is valid. One for another certificate, or one that does not
+	// say "good", is refused. Default none.
+	OCSPFile string `yaml:"ocsp_file"`
 }
 
 // tlsVersions are the names that min_version takes.
@@ -108,7 +119,10 @@ func (c *Config) SetDefaults() {
 }
 
 // SetDefaults fills in the defaults.
-func (c *TLSConfig) SetDefaults() { c.MinVersion = "1.2" }
+func (c *TLSConfig) SetDefaults() {
+	c.MinVersion = "1.2"
+	c.SessionTickets.SetDefaults()
+}
 
 // Validate reports what is wrong with the listener itself, its blocks apart.
 func (c *Config) Validate() error {
@@ -200,7 +214,10 @@ func (c *TLSConfig) Files() []string {
 	}
 	var files []string
 	for _, pair := range c.Certificates {
-		files = append(files, pair.CertFile, pair.KeyFile)
+		files = append(files, pair.CertFile, pair.KeyFile, pair.OCSPFile)
+	}
+	if c.ClientAuth != nil {
+		files = append(files, c.ClientAuth.CAFile)
 	}
 	return files
 }

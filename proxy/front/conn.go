@@ -51,6 +51,9 @@ type conn struct {
 	local   netip.AddrPort
 	secure  bool
 	running *sync.WaitGroup // of the Serve that accepted it
+	// set by the TLS handshake
+	hsts  []byte                 // see TLS
+	named func(host []byte) bool // tells the hosts that requests may be for; nil: all
 
 	// atomic
 	closed atomic.Bool

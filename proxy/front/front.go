@@ -4,7 +4,6 @@ package front
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"net"
 	"sync"
@@ -49,8 +48,8 @@ type Front struct {
 
 	// atomic
 	settings   atomic.Pointer[settings]
-	tls        atomic.Pointer[tls.Config] // nil for plain HTTP
-	drainSince atomic.Pointer[time.Time]  // nil while not draining
+	tls        atomic.Pointer[TLS]       // nil for plain HTTP
+	drainSince atomic.Pointer[time.Time] // nil while not draining
 
 	// under mu
 	mu        sync.Mutex
@@ -119,10 +118,6 @@ func (f *Front) Update(cfg Config) {
 		onlyH2:        cfg.HTTP2.Only,
 	})
 }
-
-// SetTLS puts other TLS settings in force, for connections that begin from now on. A
-// Front begins and ends with TLS or without it.
-func (f *Front) SetTLS(settings *tls.Config) { f.tls.Store(settings) }
 
 // Serve accepts connections on ln until ln is closed or Drain is called, and returns
 // when all that it accepted have ended. It closes ln.

@@ -46,7 +46,13 @@ func (f *Front) serveH2(c *conn) error {
 	served := h2.New(&h2Stream{c}, h2.Options{
 		Logger:  f.opts.Logger,
 		Handler: f.handler,
-		Check:   checkH2,
+		HSTS:    c.hsts,
+		Check: func(req *exchange.Request) (int, exchange.Reason) {
+			if status, reason := checkH2(req); status != 0 || !c.misdirects(req.Host) {
+				return status, reason
+			}
+			return refusals[misdirected].status, refusals[misdirected].reason
+		},
 		Reject: func(ex *exchange.Exchange) {
 			if f.opts.OnReject != nil {
 				f.opts.OnReject(ex)

@@ -20,6 +20,7 @@ const (
 	bodyTooLarge
 	badExpect
 	clientTimeout
+	misdirected
 	clientLost // there is nobody to answer
 )
 
@@ -35,6 +36,7 @@ var refusals = [...]struct {
 	bodyTooLarge:  {413, exchange.ReasonBodyTooLarge},
 	badExpect:     {417, exchange.ReasonExpectation},
 	clientTimeout: {408, exchange.ReasonClientTimeout},
+	misdirected:   {421, exchange.ReasonMisdirected},
 }
 
 // request is a request's head as far as drover itself must understand it.

@@ -45,6 +45,7 @@ const (
 	fieldCoding
 	fieldTrailer
 	fieldUpgrade
+	fieldHSTS
 )
 
 // kindOf tells the fields that belong to one connection (RFC 9110, section 7.6.1)
@@ -74,6 +75,10 @@ func kindOf(name []byte) fieldKind {
 		if exchange.EqualFold(name, "Transfer-Encoding") {
 			return fieldCoding
 		}
+	case 25:
+		if exchange.EqualFold(name, "Strict-Transport-Security") {
+			return fieldHSTS
+		}
 	}
 	return fieldPlain
 }
@@ -83,6 +88,7 @@ func (cl *client) appendHead(dst []byte, r *exchange.Response) []byte {
 	dst = appendStatusLine(dst, r)
 	length, hasLength := cl.declaredLength(r)
 	chunked := cl.framing == framingChunked
+	secured := false // Strict-Transport-Security is there
 	for i := range r.Header {
 		name := r.Header[i].Name
 		switch kindOf(name) {
@@ -106,8 +112,18 @@ func (cl *client) appendHead(dst []byte, r *exchange.Response) []byte {
 			if r.Status == 101 || r.Status == 426 {
 				dst = appendField(dst, name, r.Header[i].Value)
 			}
+		case fieldHSTS:
+			// A listener with hsts sends exactly one (RFC 6797, section 7.1), the
+			// server's before its own.
+			if !secured || cl.c.hsts == nil {
+				dst = appendField(dst, name, r.Header[i].Value)
+			}
+			secured = true
 		case fieldHop:
 		}
+	}
+	if cl.c.hsts != nil && !secured {
+		dst = appendField(dst, []byte("Strict-Transport-Security"), cl.c.hsts)
 	}
 	if hasLength && cl.framing == framingLength {
 		dst = appendNumber(dst, []byte("Content-Length"), length)
@@ -153,7 +169,7 @@ func (cl *client) appendConnection(dst []byte, status int) []byte {
 func appendInterim(dst []byte, r *exchange.Response) []byte {
 	dst = appendStatusLine(dst, r)
 	for i := range r.Header {
-		if kindOf(r.Header[i].Name) == fieldPlain {
+		if k := kindOf(r.Header[i].Name); k == fieldPlain || k == fieldHSTS {
 			dst = appendField(dst, r.Header[i].Name, r.Header[i].Value)
 		}
 	}
@@ -222,7 +238,7 @@ func appendChunkSize(dst []byte, n int) []byte {
 func appendLastChunk(dst []byte, trailer exchange.Header) []byte {
 	dst = append(dst, "0\r\n"...)
 	for i := range trailer {
-		if kindOf(trailer[i].Name) == fieldPlain && !exchange.EqualFold(trailer[i].Name, "Host") {
+		if k := kindOf(trailer[i].Name); (k == fieldPlain || k == fieldHSTS) && !exchange.EqualFold(trailer[i].Name, "Host") {
 			dst = appendField(dst, trailer[i].Name, trailer[i].Value)
 		}
 	}

@@ -4,27 +4,112 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
+	"slices"
 	"strings"
+	"time"
+
+	"drover/exchange"
+
+	"go.uber.org/zap"
 )
 
-// LoadTLS makes the TLS settings of a listener. It reads the certificates.
-func LoadTLS(cfg *TLSConfig) (*tls.Config, error) {
-	names := &certificates{byName: map[string][]*tls.Certificate{}}
+// TLS is what a listener speaks TLS by: one generation of its settings.
+type TLS struct {
+	// immutable once SetTLS has it
+	config *tls.Config
+	names  *certificates
+	// tickets are the keys of session tickets, nil where there are none.
+	tickets *tickets
+	clients *clientAuth // nil where clients show no certificate
+	hsts    []byte      // value of Strict-Transport-Security, nil for none
+}
+
+// LoadTLS makes the TLS settings of a listener. It reads the files that they name, and
+// makes the file of session tickets' keys where that is missing.
+func LoadTLS(cfg *TLSConfig) (*TLS, error) {
+	names := &certificates{byName: map[string][]*certificate{}}
 	for _, files := range cfg.Certificates {
-		cert, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
+		cert, err := loadCertificate(files)
 		if err != nil {
-			return nil, fmt.Errorf("cannot load certificate %q: %w", files.CertFile, err)
+			return nil, err
 		}
-		names.add(&cert)
+		names.add(cert)
 	}
 	if len(names.all) == 0 {
 		return nil, errors.New("cannot serve TLS without a certificate")
 	}
-	return &tls.Config{
-		GetCertificate: names.choose,
-		MinVersion:     tlsVersions[cfg.MinVersion],
-		NextProtos:     []string{"h2", "http/1.1"},
-	}, nil
+	t := &TLS{names: names, hsts: cfg.HSTS.value(), config: &tls.Config{
+		GetCertificate:         names.choose,
+		MinVersion:             tlsVersions[cfg.MinVersion],
+		NextProtos:             []string{"h2", "http/1.1"},
+		SessionTicketsDisabled: cfg.SessionTickets.Disabled,
+	}}
+	if cfg.ClientAuth != nil {
+		var err error
+		if t.clients, err = loadClientAuth(cfg.ClientAuth); err != nil {
+			return nil, err
+		}
+		t.clients.apply(t.config)
+	}
+	if cfg.SessionTickets.Disabled {
+		return t, nil
+	}
+	t.tickets = &tickets{context: t.clients.context(), source: &ownSecrets{}}
+	if cfg.SessionTickets.File != "" {
+		t.tickets.source = &fileSecrets{path: cfg.SessionTickets.File, every: cfg.SessionTickets.RotateEvery}
+	}
+	if err := t.tickets.refresh(t.config, time.Now()); err != nil && len(t.tickets.inForce) == 0 {
+		return nil, err
+	}
+	return t, nil // a failure that leaves keys to work with is logged when they do.
+}
+
+func loadCertificate(files Certificate) (*certificate, error) {
+	pair, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("cannot load certificate %q: %w", files.CertFile, err)
+	}
+	cert := &certificate{Certificate: pair, file: files.OCSPFile}
+	if files.OCSPFile != "" {
+		if err := cert.loadStaple(); err != nil {
+			return nil, fmt.Errorf("cannot use OCSP answer %q: %w", files.OCSPFile, err)
+		}
+	}
+	return cert, nil
+}
+
+// SetTLS puts other TLS settings in force, for connections that begin from now on. A
+// Front begins and ends with TLS or without it. Sessions of clients go on where the
+// settings have no file of keys, before and after, and the same terms for clients.
+func (f *Front) SetTLS(next *TLS) {
+	next.names.logger = f.opts.Logger
+	if old := f.tls.Load(); old != nil && old.tickets != nil && next.tickets != nil {
+		next.tickets.inherit(old.tickets, next.config)
+	}
+	f.tls.Store(next)
+}
+
+// handshake begins TLS on a connection.
+func (f *Front) handshake(c *conn, settings *TLS) (*tls.Conn, error) {
+	if settings.tickets != nil {
+		if err := settings.tickets.refresh(settings.config, time.Now()); err != nil && settings.tickets.failed.CompareAndSwap(false, true) {
+			f.opts.Logger.Warn("cannot renew the keys of session tickets; those in force stay", zap.Error(err))
+		}
+	}
+	secure := tls.Server(c.wire, f.alpn(settings.config))
+	c.stream, c.hsts = secure, settings.hsts
+	err := secure.Handshake()
+	switch {
+	case err == nil && settings.clients != nil:
+		c.named = settings.names.covered(secure.ConnectionState().ServerName)
+	case err != nil:
+		f.opts.Logger.Debug("TLS handshake failed", zap.Stringer("remote", c.remote), zap.Error(err))
+		if settings.clients != nil && isClientRefused(err) {
+			f.reject(c, &exchange.Exchange{Request: exchange.Request{ProtoMinor: -1}}, exchange.ReasonClientCertificate, statusClientCertificate)
+		}
+	}
+	return secure, err
 }
 
 // alpn gives the settings for a connection: without HTTP/2 where it is not wanted.
@@ -41,13 +126,14 @@ func (f *Front) alpn(settings *tls.Config) *tls.Config {
 	return settings
 }
 
-// certificates finds the certificate for a name. It is immutable once filled.
+// certificates finds the certificate for a name. It is immutable once SetTLS has it.
 type certificates struct {
-	all    []*tls.Certificate
-	byName map[string][]*tls.Certificate // lower case; wildcards with their "*."
+	all    []*certificate
+	byName map[string][]*certificate // lower case; wildcards with their "*."
+	logger *zap.Logger
 }
 
-func (cs *certificates) add(cert *tls.Certificate) {
+func (cs *certificates) add(cert *certificate) {
 	cs.all = append(cs.all, cert)
 	for _, name := range cert.Leaf.DNSNames {
 		name = strings.ToLower(name)
@@ -62,7 +148,18 @@ func (cs *certificates) add(cert *tls.Certificate) {
 // name, then of those for the wildcard above it, the first that the client's
 // algorithms can do; for any other name the first of all.
 func (cs *certificates) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	name := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
+	candidates := cs.candidates(hello.ServerName)
+	for _, cert := range candidates {
+		if hello.SupportsCertificate(&cert.Certificate) == nil {
+			return cert.stapled(time.Now(), cs.logger), nil
+		}
+	}
+	return candidates[0].stapled(time.Now(), cs.logger), nil
+}
+
+// candidates are the certificates for a name, at least one.
+func (cs *certificates) candidates(name string) []*certificate {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
 	candidates := cs.byName[name]
 	if len(candidates) == 0 {
 		if _, parent, ok := strings.Cut(name, "."); ok {
@@ -72,10 +169,24 @@ func (cs *certificates) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, er
 	if len(candidates) == 0 {
 		candidates = cs.all
 	}
-	for _, cert := range candidates {
-		if hello.SupportsCertificate(cert) == nil {
-			return cert, nil
-		}
+	return candidates
+}
+
+// covered gives what tells whether a connection whose client asked for a name may carry
+// requests for a host: the same name, or one of the certificate that it was shown
+// (RFC 9113, section 9.1.1). It gives nil, for any host, when the client asked for none.
+func (cs *certificates) covered(name string) func(host []byte) bool {
+	if name == "" {
+		return nil
 	}
-	return candidates[0], nil
+	candidates := cs.candidates(name)
+	return func(authority []byte) bool {
+		host := string(authority)
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		host = strings.TrimSuffix(host, ".")
+		return strings.EqualFold(host, strings.TrimSuffix(name, ".")) ||
+			slices.ContainsFunc(candidates, func(c *certificate) bool { return c.Leaf.VerifyHostname(host) == nil })
+	}
 }

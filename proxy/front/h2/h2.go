@@ -38,6 +38,9 @@ type Options struct {
 	// Check finds fault with a request's method, target and host. It may rewrite the
 	// target. The zero status is none.
 	Check func(*exchange.Request) (status int, reason exchange.Reason)
+	// HSTS is the value of Strict-Transport-Security in answers without one, nil for
+	// none.
+	HSTS []byte
 	// Reject is told of exchanges that no Handler has answered; Result says how.
 	Reject func(*exchange.Exchange)
 	// Address fills in between whom an exchange is.

@@ -23,6 +23,8 @@ const (
 	// maxNames bounds the lower-case names that a connection remembers.
 	maxNames  = 128
 	frameHead = 9
+
+	nameHSTS = "strict-transport-security"
 )
 
 var errNotReading = errors.New("the client makes work and does not read the answers")
@@ -186,8 +188,15 @@ func (c *Conn) appendHead(id uint32, status int, header exchange.Header, length 
 	if status > 0 {
 		c.encode(":status", strconv.Itoa(status), false)
 	}
+	sure := c.opts.HSTS == nil || status < 200 // the field is there, or not ours to add
 	for i := range header {
 		name, value := c.lower(header[i].Name), header[i].Value
+		if c.opts.HSTS != nil && name == nameHSTS {
+			if sure {
+				continue // exactly one (RFC 6797, section 7.1)
+			}
+			sure = true
+		}
 		switch kindOf(name) {
 		case fieldOurs, fieldBad:
 			continue
@@ -196,6 +205,9 @@ func (c *Conn) appendHead(id uint32, status int, header exchange.Header, length 
 		case fieldPlain:
 			c.encode(name, clean(value), false)
 		}
+	}
+	if !sure {
+		c.encode(nameHSTS, string(c.opts.HSTS), false)
 	}
 	if length >= 0 {
 		c.encode("content-length", strconv.FormatInt(length, 10), false)
