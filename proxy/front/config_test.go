@@ -53,6 +53,47 @@ func TestTLSConfigValidate(t *testing.T) {
 	}
 }
 
+func TestTLSBlocksValidate(t *testing.T) {
+	f := func(block interface{ Validate() error }, want string) {
+		t.Helper()
+		err := block.Validate()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("got %v; want %q", err, want)
+		}
+	}
+	var auth ClientAuthConfig
+	auth.SetDefaults()
+	if !auth.Required {
+		t.Error("a client's certificate is not required by default")
+	}
+	f(&auth, "ca_file: got nothing")
+	f(&ClientAuthConfig{CAFile: "x", AllowedNames: []string{"a", "*.b.test", "spiffe://td/a"}}, "")
+	for _, name := range []string{"", "*", "*.", "*.*.b", "a.*"} {
+		f(&ClientAuthConfig{CAFile: "x", AllowedNames: []string{"a", name}}, "allowed_names[1]: got")
+	}
+	var tickets TicketsConfig
+	tickets.SetDefaults()
+	if tickets.RotateEvery != 12*time.Hour {
+		t.Errorf("rotates every %v by default", tickets.RotateEvery)
+	}
+	f(&tickets, "")
+	f(&TicketsConfig{File: "x", RotateEvery: 0}, "")
+	f(&TicketsConfig{RotateEvery: time.Second}, "rotate_every: got 1s")
+	f(&TicketsConfig{RotateEvery: -1}, "rotate_every: got")
+	f(&TicketsConfig{File: "x", Disabled: true}, `file: got "x" beside disabled: true`)
+	var hsts HSTSConfig
+	hsts.SetDefaults()
+	f(&hsts, "")
+	if got := string(hsts.value()); got != "max-age=31536000" {
+		t.Errorf("got %q by default", got)
+	}
+	f(&HSTSConfig{}, "")
+	f(&HSTSConfig{MaxAge: -time.Second}, "max_age: got -1s")
+	f(&HSTSConfig{MaxAge: time.Millisecond}, "max_age: got 1ms")
+	f(&HSTSConfig{MaxAge: year, Preload: true}, "preload: got true")
+	f(&HSTSConfig{MaxAge: year - time.Second, IncludeSubdomains: true, Preload: true}, "preload: got true")
+}
+
 func TestSameSocket(t *testing.T) {
 	base := testConfig()
 	base.TLS = &TLSConfig{Certificates: []Certificate{{CertFile: "c", KeyFile: "k"}}, MinVersion: "1.2"}
