@@ -134,6 +134,7 @@ func TestClientAuth(t *testing.T) {
 		if want == "" {
 			rejects = ""
 		}
+		tf.waitOpen(t, 0) // the alert goes out before the report.
 		if got := tf.rejected(); got != rejects {
 			t.Errorf("reported %q; want %q", got, rejects)
 		}
