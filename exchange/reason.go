@@ -15,6 +15,7 @@ const (
 	ReasonBodyTooLarge   Reason = "BL" // 413
 	ReasonClientTimeout  Reason = "CT" // 408: head or body did not come in time
 	ReasonClientGone     Reason = "CG" // 499 in the log: the client closed first
+	ReasonClientSlow     Reason = "CS" // the client took too little of the answer
 	ReasonExpectation    Reason = "EF" // 417
 	ReasonMethod         Reason = "MN" // 405 or 501: CONNECT, TRACE
 	ReasonVersion        Reason = "VN" // 505
@@ -23,9 +24,10 @@ const (
 	ReasonClientCertificate Reason = "CC"
 
 	// Routing and rules.
-	ReasonNoRoute  Reason = "NR" // 404
-	ReasonRedirect Reason = "RD" // a redirect rule
-	ReasonFixed    Reason = "FR" // a fixed response rule
+	ReasonNoRoute     Reason = "NR" // 404
+	ReasonRedirect    Reason = "RD" // a redirect rule
+	ReasonFixed       Reason = "FR" // a fixed response rule
+	ReasonMaxForwards Reason = "MF" // 200: OPTIONS that was to go no further
 
 	// The upstream's fault.
 	ReasonNoServer     Reason = "NS" // 503: the upstream has no server at all
@@ -38,7 +40,12 @@ const (
 	ReasonTimeout      Reason = "UT" // 504: no answer in time
 	ReasonBodyCut      Reason = "UB" // the answer broke off in its body
 
+	// Tunnels that drover ended.
+	ReasonTunnelIdle     Reason = "TI" // neither side sent anything
+	ReasonTunnelLifetime Reason = "TL" // it lasted for as long as it may
+
 	// drover's own.
 	ReasonPanic    Reason = "PN" // 500: a bug; the log has the stack
 	ReasonOverload Reason = "OL" // 503: connection limit reached
+	ReasonDrained  Reason = "DR" // 503 in the log: broken off, as draining took too long
 )

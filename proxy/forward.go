@@ -12,6 +12,10 @@ import (
 
 func (p *Proxy) forwarded(handler) handler {
 	return func(rq *request) {
+		if rq.lastHop() {
+			rq.answerOptions()
+			return
+		}
 		up := rq.target.upstream
 		up.budget.deposit()
 		rq.deadline = rq.until()
@@ -57,6 +61,7 @@ func (rq *request) prepare() {
 	rq.header = OutgoingHeader(rq.header[:0], ex, HeaderOptions{
 		Forwarded: listener.Forwarded, Via: listener.Via, Scratch: &rq.scratch,
 	})
+	rq.countForwards()
 	rq.route.RequestOps.Apply(&rq.header, rq.vars())
 	rq.out.Header = rq.header
 	if ex.Request.Body != nil {
