@@ -73,6 +73,8 @@ type RouteConfig struct {
 	MaxBodySize units.Size `yaml:"max_body_size"`
 	// Retry says when another server is tried.
 	Retry RetryConfig `yaml:"retry"`
+	// Tunnel bounds WebSockets and other tunnels.
+	Tunnel TunnelConfig `yaml:"tunnel"`
 }
 
 // MatchField is a condition on a header field or a query parameter: exactly one of
@@ -193,6 +195,7 @@ const (
 func (c *RouteConfig) SetDefaults() {
 	c.HostHeader = hostHeaderPreserve
 	c.Retry.SetDefaults()
+	c.Tunnel.SetDefaults()
 }
 
 // Upstreams names the upstreams that the route leads to, none for one that drover

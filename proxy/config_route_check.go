@@ -48,6 +48,7 @@ func (c *RouteConfig) Validate() error {
 		faults.add("max_body_size", "got %d bytes; want 0 (the listener's) or more", int64(c.MaxBodySize))
 	}
 	faults.put("retry", c.Retry.Validate())
+	faults.put("tunnel", c.Tunnel.Validate())
 	return errors.Join(faults...)
 }
 

@@ -17,6 +17,7 @@ func TestRouteDefaults(t *testing.T) {
 			Attempts: 2, On: []string{"connect", "stale"}, MaxBufferedBody: 1 << 20,
 			Methods: []string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"},
 		},
+		Tunnel: TunnelConfig{IdleTimeout: time.Hour, WriteIdleTimeout: time.Minute},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got %+v, want %+v", c, want)

@@ -29,6 +29,8 @@ type Route struct {
 	// MaxBodySize is the largest request body in bytes; 0 for the listener's.
 	MaxBodySize units.Size
 	Retry       Retry
+	// Tunnel bounds what a 101 makes a tunnel.
+	Tunnel TunnelConfig
 	// RequestOps change the header on the way to the server, ResponseOps on the way
 	// back.
 	RequestOps  HeaderRules
@@ -66,6 +68,7 @@ func compileRoute(cfg *RouteConfig, position int) (*Route, error) {
 		Timeout:     cfg.Timeout,
 		MaxBodySize: cfg.MaxBodySize,
 		Retry:       compileRetry(&cfg.Retry),
+		Tunnel:      cfg.Tunnel,
 		path:        compilePathCondition(cfg),
 		conditions: conditions{
 			listeners: cfg.Listeners,

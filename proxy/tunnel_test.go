@@ -201,7 +201,7 @@ func TestTunnelHalfClosedEnds(t *testing.T) {
 		from, end := net.Pipe()
 		_ = end.Close()
 		start := time.Now()
-		if n := pump(half, from, &atomic.Bool{}); n != 0 || !half.closed.Load() {
+		if n := newTunnel(TunnelConfig{WriteIdleTimeout: time.Minute}).pump(half, from, ""); n != 0 || !half.closed.Load() {
 			t.Errorf("pumped %d, closed %v; want 0 and the end passed on", n, half.closed.Load())
 		}
 		_, err := to.Read(make([]byte, 1))
@@ -217,11 +217,11 @@ func TestTunnelHalfClosedGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, from := net.Pipe()
 		to, client := net.Pipe()
-		var half atomic.Bool
-		half.Store(true)
+		half := newTunnel(TunnelConfig{WriteIdleTimeout: time.Minute})
+		half.half.Store(true)
 		_ = from.SetReadDeadline(time.Now().Add(halfClosed))
 		pumped := make(chan int64, 1)
-		go func() { pumped <- pump(to, from, &half) }()
+		go func() { pumped <- half.pump(to, from, "") }()
 		go io.Copy(io.Discard, client) //nolint:errcheck // it ends with the pipe.
 		start := time.Now()
 		for range 10 {
@@ -244,7 +244,7 @@ func TestTunnelCannotHalfClose(t *testing.T) {
 	far, to := net.Pipe()
 	defer far.Close()
 	defer to.Close()
-	if n := pump(to, &endedConn{to, strings.NewReader("")}, &atomic.Bool{}); n != 0 {
+	if n := newTunnel(TunnelConfig{WriteIdleTimeout: time.Minute}).pump(to, &endedConn{to, strings.NewReader("")}, ""); n != 0 {
 		t.Errorf("pumped %d; want 0", n)
 	}
 	if _, err := to.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {

@@ -1,0 +1,151 @@
+package proxy
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"drover/exchange"
+	"drover/metrics"
+)
+
+// short is a time-out under test; the others stay at their defaults, so that a test
+// which ends proves the one that it is about.
+const short = 50 * time.Millisecond
+
+func echoing(c net.Conn, r *bufio.Reader) { _, _ = io.Copy(c, r) }
+
+func silent(_ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) }
+
+func TestTunnelIsCut(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*TunnelConfig)
+		play   script // nil for a server that reads nothing
+		flood  bool   // the client sends without end, and reads nothing
+		want   exchange.Reason
+	}{
+		"idle":             {change: func(c *TunnelConfig) { c.IdleTimeout = short }, play: silent, want: "TI"},
+		"lifetime":         {change: func(c *TunnelConfig) { c.MaxLifetime = short }, play: silent, want: "TL"},
+		"lifetime, flood":  {change: func(c *TunnelConfig) { c.MaxLifetime = short }, play: echoing, flood: true, want: "TL"},
+		"server reads not": {change: func(c *TunnelConfig) { c.WriteIdleTimeout = short }, flood: true, want: "UT"},
+		"client reads not": {change: func(c *TunnelConfig) { c.WriteIdleTimeout = short }, play: talking, want: "CS"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.play == nil {
+				c.play = func(net.Conn, *bufio.Reader) { <-t.Context().Done() }
+			}
+			b := startBed(t, setup{
+				servers: []string{startServer(t, upgrading("", c.play))},
+				route:   func(r *RouteConfig) { c.change(&r.Tunnel) },
+			})
+			v := b.dial(t)
+			v.send(askUpgrade)
+			v.enter()
+			if c.flood {
+				go func() {
+					block := make([]byte, 64<<10)
+					for {
+						if _, err := v.Write(block); err != nil {
+							return
+						}
+					}
+				}()
+			}
+			if result := b.result(t); result.Reason != c.want || result.Status != 101 {
+				t.Errorf("got %d %q; want 101 %q", result.Status, result.Reason, c.want)
+			}
+			_, _ = io.Copy(io.Discard, v.r) // the connection ends.
+		})
+	}
+}
+
+// talking writes without end.
+func talking(c net.Conn, _ *bufio.Reader) {
+	block := make([]byte, 64<<10)
+	for {
+		if _, err := c.Write(block); err != nil {
+			return
+		}
+	}
+}
+
+// TestTunnelIdleCountsBothSides: one side that speaks keeps both directions.
+func TestTunnelIdleCountsBothSides(t *testing.T) {
+	for _, fromServer := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			far, server := net.Pipe()
+			client, near := net.Pipe()
+			if !fromServer {
+				far, near = near, far
+			}
+			tun := newTunnel(TunnelConfig{IdleTimeout: time.Hour, WriteIdleTimeout: time.Minute})
+			ended := make(chan int64, 2)
+			go func() { ended <- tun.pump(server, client, "") }()
+			go func() { ended <- tun.pump(client, server, "") }()
+			go io.Copy(io.Discard, near) //nolint:errcheck // it ends with the pipe.
+			start := time.Now()
+			for range 10 {
+				time.Sleep(time.Hour - time.Second)
+				if _, err := io.WriteString(far, "ping"); err != nil {
+					t.Fatalf("after %v: %v", time.Since(start), err)
+				}
+			}
+			last := time.Now()
+			n := <-ended + <-ended
+			if n != 40 || time.Since(last) != time.Hour || tun.why.Load() == nil || *tun.why.Load() != exchange.ReasonTunnelIdle {
+				t.Errorf("pumped %d, ended %v after the last byte, %v; want 40, 1h, TI", n, time.Since(last), tun.why.Load())
+			}
+			for _, c := range []net.Conn{server, far, near, client} {
+				_ = c.Close()
+			}
+		})
+	}
+}
+
+// TestTunnelKeepsItsBounds: a reload with other bounds leaves a running tunnel alone.
+func TestTunnelKeepsItsBounds(t *testing.T) {
+	b := startBed(t, setup{servers: []string{startServer(t, upgrading("", echoing))}})
+	v := b.dial(t)
+	v.send(askUpgrade)
+	v.enter()
+	cfg := routeTo("app", func(r *RouteConfig) { r.Tunnel.MaxLifetime = time.Nanosecond })
+	old := b.table.Load()
+	next, err := NewTable(TableOptions{
+		Routes: []RouteConfig{cfg}, Upstreams: map[string]*Upstream{"app": b.up}, Metrics: metrics.New(0, "test"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.SetTable(next)
+	w := b.dial(t)
+	w.send(askUpgrade)
+	w.enter()
+	if result := b.result(t); result.Reason != "TL" {
+		t.Errorf("the new tunnel: %q; want TL", result.Reason)
+	}
+	v.send("ping")
+	echo := make([]byte, 4)
+	if _, err := io.ReadFull(v.r, echo); err != nil || string(echo) != "ping" {
+		t.Errorf("the old tunnel: %q, %v; want ping", echo, err)
+	}
+	b.SetTable(old)
+}
+
+func TestTunnelConfigThatIsRefused(t *testing.T) {
+	var c TunnelConfig
+	c.SetDefaults()
+	if err := c.Validate(); err != nil || c.IdleTimeout != time.Hour || c.MaxLifetime != 0 || c.WriteIdleTimeout != time.Minute {
+		t.Errorf("defaults %+v, %v", c, err)
+	}
+	c = TunnelConfig{IdleTimeout: -1, MaxLifetime: -1}
+	err := c.Validate()
+	for _, key := range []string{"idle_timeout", "max_lifetime", "write_idle_timeout"} {
+		if err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("got %v; want a fault of %s", err, key)
+		}
+	}
+}
