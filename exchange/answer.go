@@ -40,6 +40,7 @@ var answerFields = map[Reason][2]string{
 	// RFC 9110, section 15.5.6 demands it.
 	ReasonMethod: {"Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"},
 	// It passes soon: clients that heed the field then spread their next try.
+	ReasonClientConns:  {"Retry-After", "1"},
 	ReasonOverload:     {"Retry-After", "1"},
 	ReasonQueueFull:    {"Retry-After", "1"},
 	ReasonQueueTimeout: {"Retry-After", "1"},

@@ -107,6 +107,13 @@ type Client interface {
 	Hijack() (net.Conn, error)
 }
 
+// A Breaker is a Client that knows why its connection is of no use any more. Every
+// front's is one.
+type Breaker interface {
+	// Broke gives ReasonClientGone where it was the client that ended it.
+	Broke() Reason
+}
+
 // Exchange is one request and its response on their way through drover. It belongs
 // to one goroutine. A front fills the first group, the path the second.
 type Exchange struct {

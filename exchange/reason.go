@@ -16,6 +16,7 @@ const (
 	ReasonClientTimeout  Reason = "CT" // 408: head or body did not come in time
 	ReasonClientGone     Reason = "CG" // 499 in the log: the client closed first
 	ReasonClientSlow     Reason = "CS" // the client took too little of the answer
+	ReasonClientConns    Reason = "CC" // 429: connection limit of one client reached
 	ReasonExpectation    Reason = "EF" // 417
 	ReasonMethod         Reason = "MN" // 405 or 501: CONNECT, TRACE
 	ReasonVersion        Reason = "VN" // 505

@@ -41,10 +41,13 @@ func (rq *request) send(r *exchange.Response, body []byte) {
 	}
 }
 
-// gone notes that the client left.
+// gone notes that the client left, or that drover cut it off.
 func (rq *request) gone() {
 	rq.ex.Result.Aborted = true
 	rq.ex.Result.Reason = exchange.ReasonClientGone
+	if b, ok := rq.ex.Client.(exchange.Breaker); ok {
+		rq.ex.Result.Reason = b.Broke()
+	}
 	if !rq.started {
 		rq.ex.Result.Status = 0
 	}

@@ -130,6 +130,8 @@ func (rq *request) finish() {
 // statusOf is what stands in log and metrics when nothing was sent.
 var statusOf = map[exchange.Reason]int{
 	exchange.ReasonClientGone: statusClientGone,
+	exchange.ReasonClientSlow: statusClientGone,
+	exchange.ReasonDrained:    503,
 	exchange.ReasonPanic:      500,
 }
 

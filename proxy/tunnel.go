@@ -35,7 +35,9 @@ func (rq *request) tunnel() {
 	go func() { up <- t.pump(server, client, exchange.ReasonTimeout) }()
 	rq.ex.Result.Sent += t.pump(client, server, exchange.ReasonClientSlow)
 	rq.ex.Result.Received += <-up
-	if why := t.why.Load(); why != nil {
+	if b, ok := rq.ex.Client.(exchange.Breaker); ok && b.Broke() == exchange.ReasonDrained {
+		rq.ex.Result.Reason = exchange.ReasonDrained
+	} else if why := t.why.Load(); why != nil {
 		rq.ex.Result.Reason = *why
 	}
 }

@@ -156,7 +156,9 @@ func TestTunnelDrain(t *testing.T) {
 		t.Errorf("drain: %v; want that it was cut short", err)
 	}
 	_, _ = io.ReadAll(v.r)
-	b.result(t)
+	if result := b.result(t); result.Reason != "DR" {
+		t.Errorf("reason %q; want DR", result.Reason)
+	}
 }
 
 // TestNoTunnelUnasked: a 101 that nobody asked for is no answer.

@@ -81,42 +81,43 @@ func (f *Front) take(nc net.Conn, running *sync.WaitGroup, slots chan struct{}) 
 		secure: f.tls.Load() != nil,
 	}
 	c.line.start()
-	if f.admit(c) {
+	no := f.admit(c)
+	if no == accepted {
 		running.Go(func() { f.serveConn(c) })
 		return
 	}
 	select {
 	case slots <- struct{}{}:
 		running.Go(func() {
-			c.overload()
+			c.overload(no)
 			<-slots
 		})
 	default:
-		c.rejectUnread()
+		c.rejectUnread(no)
 		_ = nc.Close() // there are too many to tell them why.
 	}
 }
 
 // overload answers a connection that is one too many. A TLS client would have to
 // shake hands first, which costs what is short.
-func (c *conn) overload() {
+func (c *conn) overload(no refusal) {
 	if !c.secure {
 		c.wire.SetWriteDeadline(time.Now().Add(lingerTime)) //nolint:errcheck,gosec // the write tells.
 		cl := c.front.acquire()
 		cl.c = c
 		cl.exch.Request.ProtoMinor = -1
-		cl.answer(503, exchange.ReasonOverload)
+		cl.answer(refusals[no].status, refusals[no].reason)
 		c.front.release(cl)
 		c.lingerOn()
 	} else {
-		c.rejectUnread()
+		c.rejectUnread(no)
 	}
 	_ = c.wire.Conn.Close()
 }
 
 // rejectUnread tells of a connection that is closed without a word.
-func (c *conn) rejectUnread() {
-	c.front.reject(c, &exchange.Exchange{Request: exchange.Request{ProtoMinor: -1}}, exchange.ReasonOverload, 503)
+func (c *conn) rejectUnread(no refusal) {
+	c.front.reject(c, &exchange.Exchange{Request: exchange.Request{ProtoMinor: -1}}, refusals[no].reason, refusals[no].status)
 }
 
 // serveConn serves a connection until it closes or becomes a tunnel.

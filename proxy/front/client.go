@@ -261,6 +261,9 @@ func (cl *client) Flush() error {
 // Gone implements exchange.Client.
 func (cl *client) Gone() bool { return cl.c.wire.gone() }
 
+// Broke implements exchange.Breaker.
+func (cl *client) Broke() exchange.Reason { return cl.c.broke() }
+
 // AbortBody implements exchange.Client. With the body complete there is nothing to
 // abort, and the connection can stay.
 func (cl *client) AbortBody() {

@@ -29,13 +29,13 @@ type Config struct {
 	// Default 10s.
 	HeaderTimeout time.Duration `yaml:"header_timeout"`
 	// BodyIdleTimeout is how long a client may send nothing in the middle of a
-	// request body. A slow upload that goes on is never cut. Default 60s.
+	// request body. A slow upload that goes on is never cut. Default 30s.
 	BodyIdleTimeout time.Duration `yaml:"body_idle_timeout"`
 	// WriteIdleTimeout is how long a write to a client may be blocked without a
 	// single byte being taken. Default 60s.
 	WriteIdleTimeout time.Duration `yaml:"write_idle_timeout"`
 	// KeepAliveTimeout is how long a connection may be idle between two requests.
-	// Default 75s.
+	// Default 30s.
 	KeepAliveTimeout time.Duration `yaml:"keep_alive_timeout"`
 
 	// MaxHeaderSize bounds the request head, request line included; above it
@@ -52,6 +52,12 @@ type Config struct {
 	// included; above it drover answers 503 at once, or just closes under TLS. 0 is
 	// no limit. Default 0.
 	MaxConnections int `yaml:"max_connections"`
+
+	// MaxConnectionsPerClient bounds the open connections of one client address, of an
+	// IPv6 client those of its /64; above it drover answers 429 at once, or just closes
+	// under TLS. Behind a load balancer all clients may have its address. 0 is no
+	// limit. Default 0.
+	MaxConnectionsPerClient int `yaml:"max_connections_per_client"`
 
 	// HTTP2 says how HTTP/2 is spoken.
 	HTTP2 HTTP2Config `yaml:"http2"`
@@ -110,9 +116,9 @@ const (
 // SetDefaults fills in the defaults.
 func (c *Config) SetDefaults() {
 	c.HeaderTimeout = 10 * time.Second
-	c.BodyIdleTimeout = 60 * time.Second
+	c.BodyIdleTimeout = 30 * time.Second
 	c.WriteIdleTimeout = 60 * time.Second
-	c.KeepAliveTimeout = 75 * time.Second
+	c.KeepAliveTimeout = 30 * time.Second
 	c.MaxHeaderSize = 32 * units.KiB
 	c.MaxHeaderFields = 128
 	c.HTTP2.SetDefaults()
@@ -157,6 +163,9 @@ func (c *Config) Validate() error {
 	}
 	if c.MaxConnections < 0 {
 		errs = append(errs, invalid.Fieldf("max_connections", "got %d; want 0 for no limit, or more", c.MaxConnections))
+	}
+	if c.MaxConnectionsPerClient < 0 {
+		errs = append(errs, invalid.Fieldf("max_connections_per_client", "got %d; want 0 for no limit, or more", c.MaxConnectionsPerClient))
 	}
 	return errors.Join(errs...)
 }

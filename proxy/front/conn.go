@@ -57,6 +57,7 @@ type conn struct {
 
 	// atomic
 	closed atomic.Bool
+	killed atomic.Bool // by the end of draining
 
 	// the connection's goroutine, or the one that reads its body
 	since    time.Time // when the phase began
@@ -227,7 +228,22 @@ func (c *conn) lingerOn() {
 }
 
 // kill breaks the connection from another goroutine; its own then closes it.
-func (c *conn) kill() { _ = c.wire.Conn.Close() }
+func (c *conn) kill() {
+	c.killed.Store(true)
+	_ = c.wire.Conn.Close()
+}
+
+// broke tells why the connection is of no use any more.
+func (c *conn) broke() exchange.Reason {
+	switch {
+	case c.killed.Load():
+		return exchange.ReasonDrained
+	case c.wire.slow.Load():
+		return exchange.ReasonClientSlow
+	default:
+		return exchange.ReasonClientGone
+	}
+}
 
 // lineCheck looks for a request line that ends in a bare LF. fasthttp takes it, and
 // the raw header, which would show it, begins behind it.

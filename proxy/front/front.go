@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,6 +55,7 @@ type Front struct {
 	// under mu
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
+	perClient map[netip.Addr]int             // connections in conns by clientKey
 	listeners map[net.Listener]chan struct{} // closed when accepting has ended
 	empty     chan struct{}                  // closed when draining and no connection is left
 }
@@ -67,6 +69,7 @@ type settings struct {
 	maxFields     int
 	maxBody       int64 // 0 for no limit
 	maxConns      int   // 0 for no limit
+	maxPerClient  int   // connections, 0 for no limit
 	maxHeader     int
 	maxStreams    int // 0 without HTTP/2
 	onlyH2        bool
@@ -80,6 +83,7 @@ func New(cfg Config, handler Handler, opts Options) (*Front, error) {
 		handler:   handler,
 		opts:      opts,
 		conns:     map[*conn]struct{}{},
+		perClient: map[netip.Addr]int{},
 		listeners: map[net.Listener]chan struct{}{},
 		stopped:   make(chan struct{}),
 		empty:     make(chan struct{}),
@@ -113,6 +117,7 @@ func (f *Front) Update(cfg Config) {
 		maxFields:     cfg.MaxHeaderFields,
 		maxBody:       int64(cfg.MaxBodySize),
 		maxConns:      cfg.MaxConnections,
+		maxPerClient:  cfg.MaxConnectionsPerClient,
 		maxHeader:     int(cfg.MaxHeaderSize),
 		maxStreams:    streams,
 		onlyH2:        cfg.HTTP2.Only,
@@ -221,19 +226,37 @@ func (f *Front) open() []*conn {
 }
 
 // admit registers a connection, unless that is one too many.
-func (f *Front) admit(c *conn) bool {
+func (f *Front) admit(c *conn) refusal {
 	f.mu.Lock()
-	limit := f.settings.Load().maxConns
-	ok := limit == 0 || len(f.conns) < limit
-	if ok {
+	no, key := accepted, clientKey(c.remote.Addr())
+	switch s := f.settings.Load(); {
+	case s.maxConns > 0 && len(f.conns) >= s.maxConns:
+		no = overloaded
+	case s.maxPerClient > 0 && key.IsValid() && f.perClient[key] >= s.maxPerClient:
+		no = tooMany
+	default:
 		f.conns[c] = struct{}{}
+		f.perClient[key]++ // always: a reload may set a limit.
 		c.running.Add(1)
 	}
 	f.mu.Unlock()
-	if ok && f.opts.OnConn != nil {
+	if no == accepted && f.opts.OnConn != nil {
 		f.opts.OnConn(1)
 	}
-	return ok
+	return no
+}
+
+// clientKey is what a client has one of: an IPv4 address, or the /64 that an IPv6 host
+// can choose its addresses from. It is invalid for what is no IP connection.
+func clientKey(addr netip.Addr) netip.Addr {
+	if !addr.Is6() {
+		return addr
+	}
+	net64, err := addr.WithZone("").Prefix(64)
+	if err != nil {
+		return addr
+	}
+	return net64.Addr()
 }
 
 // forget takes a connection that has ended off the list.
@@ -243,6 +266,11 @@ func (f *Front) forget(c *conn) {
 	}
 	f.mu.Lock()
 	delete(f.conns, c)
+	if key := clientKey(c.remote.Addr()); f.perClient[key] > 1 {
+		f.perClient[key]--
+	} else {
+		delete(f.perClient, key)
+	}
 	f.mu.Unlock()
 	c.running.Done()
 	f.checkEmpty()

@@ -62,6 +62,7 @@ func (f *Front) serveH2(c *conn) error {
 		Limits:  f.h2Limits,
 		Hasten:  c.wire.hasten,
 		Gone:    c.wire.gone,
+		Broke:   c.broke,
 	})
 	c.phase = phaseFrames
 	c.wire.frames(served.ReadLimit)

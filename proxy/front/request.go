@@ -21,6 +21,8 @@ const (
 	badExpect
 	clientTimeout
 	misdirected
+	overloaded // by all connections
+	tooMany    // connections of one client
 	clientLost // there is nobody to answer
 )
 
@@ -37,6 +39,8 @@ var refusals = [...]struct {
 	badExpect:     {417, exchange.ReasonExpectation},
 	clientTimeout: {408, exchange.ReasonClientTimeout},
 	misdirected:   {421, exchange.ReasonMisdirected},
+	overloaded:    {503, exchange.ReasonOverload},
+	tooMany:       {429, exchange.ReasonClientConns},
 }
 
 // request is a request's head as far as drover itself must understand it.

@@ -57,6 +57,7 @@ type wire struct {
 
 	// atomic
 	touched atomic.Bool  // a byte came in this phase
+	slow    atomic.Bool  // the client took too little of what was written
 	writeBy atomic.Int64 // an explicit write deadline in Unix nanoseconds, 0 for none
 
 	// the writer's goroutine
@@ -278,6 +279,7 @@ func (w *wire) writeOn(began *time.Time, n int) bool {
 		return false
 	}
 	if now.Sub(*began) >= w.front.settings.Load().writeIdle {
+		w.slow.Store(true)
 		return false
 	}
 	w.armWrite(*began, true)

@@ -84,6 +84,14 @@ func (s *stream) isOver() bool {
 	return s.over
 }
 
+// Broke implements exchange.Breaker.
+func (s *stream) Broke() exchange.Reason {
+	if s.err == errSlowReader { //nolint:errorlint // it is never wrapped.
+		return exchange.ReasonClientSlow
+	}
+	return s.conn.opts.Broke()
+}
+
 // Start implements exchange.Client. The head waits for the first body bytes or a flush.
 func (s *stream) Start(r *exchange.Response) error {
 	switch {

@@ -51,6 +51,8 @@ type Options struct {
 	Hasten func()
 	// Gone reports whether the client has closed its side of the connection.
 	Gone func() bool
+	// Broke tells why the connection is of no use any more.
+	Broke func() exchange.Reason
 }
 
 // New makes the server's side of a connection. It starts nothing.
