@@ -56,6 +56,9 @@ func (b *body) start(c *conn, ctx *fasthttp.RequestCtx, length int64, s *setting
 	if length != exchange.NoBody {
 		b.source = ctx.RequestBodyStream()
 		c.body = b
+		if length > 0 {
+			c.wire.startPace()
+		}
 	}
 }
 

@@ -29,8 +29,14 @@ type Config struct {
 	// Default 10s.
 	HeaderTimeout time.Duration `yaml:"header_timeout"`
 	// BodyIdleTimeout is how long a client may send nothing in the middle of a
-	// request body. A slow upload that goes on is never cut. Default 30s.
+	// request body. See min_body_rate for one that goes on slowly. Default 30s.
 	BodyIdleTimeout time.Duration `yaml:"body_idle_timeout"`
+	// MinBodyRate is how many bytes a second a client must send, on average, of a request
+	// body whose length it has announced; else 408. Only time that is spent waiting for
+	// the client counts, and the first 10s of it do not. A body of unknown length may be
+	// a stream, which has nothing to say at times: it is held to body_idle_timeout
+	// alone. 0 is no limit. Default 100B.
+	MinBodyRate units.Size `yaml:"min_body_rate"`
 	// WriteIdleTimeout is how long a write to a client may be blocked without a
 	// single byte being taken. Default 60s.
 	WriteIdleTimeout time.Duration `yaml:"write_idle_timeout"`
@@ -119,6 +125,7 @@ func (c *Config) SetDefaults() {
 	c.BodyIdleTimeout = 30 * time.Second
 	c.WriteIdleTimeout = 60 * time.Second
 	c.KeepAliveTimeout = 30 * time.Second
+	c.MinBodyRate = 100
 	c.MaxHeaderSize = 32 * units.KiB
 	c.MaxHeaderFields = 128
 	c.HTTP2.SetDefaults()
@@ -163,6 +170,9 @@ func (c *Config) Validate() error {
 	}
 	if c.MaxConnections < 0 {
 		errs = append(errs, invalid.Fieldf("max_connections", "got %d; want 0 for no limit, or more", c.MaxConnections))
+	}
+	if c.MinBodyRate < 0 {
+		errs = append(errs, invalid.Fieldf("min_body_rate", "got %d bytes; want 0 for no limit, or more", int64(c.MinBodyRate)))
 	}
 	if c.MaxConnectionsPerClient < 0 {
 		errs = append(errs, invalid.Fieldf("max_connections_per_client", "got %d; want 0 for no limit, or more", c.MaxConnectionsPerClient))

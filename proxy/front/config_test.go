@@ -36,6 +36,8 @@ func TestConfigValidate(t *testing.T) {
 	f(func(c *Config) { c.MaxHeaderFields = 0 }, "max_header_fields: got 0")
 	f(func(c *Config) { c.MaxBodySize = -1 }, "max_body_size: got")
 	f(func(c *Config) { c.MaxConnections = -1 }, "max_connections: got -1")
+	f(func(c *Config) { c.MaxConnectionsPerClient = -1 }, "max_connections_per_client: got -1")
+	f(func(c *Config) { c.MinBodyRate = -1 }, "min_body_rate: got -1")
 }
 
 func TestTLSConfigValidate(t *testing.T) {

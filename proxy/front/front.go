@@ -66,6 +66,7 @@ type settings struct {
 	bodyIdle      time.Duration
 	writeIdle     time.Duration
 	keepAlive     time.Duration
+	minBodyRate   int64 // bytes per second, 0 for none
 	maxFields     int
 	maxBody       int64 // 0 for no limit
 	maxConns      int   // 0 for no limit
@@ -114,6 +115,7 @@ func (f *Front) Update(cfg Config) {
 		bodyIdle:      cfg.BodyIdleTimeout,
 		writeIdle:     cfg.WriteIdleTimeout,
 		keepAlive:     cfg.KeepAliveTimeout,
+		minBodyRate:   int64(cfg.MinBodyRate),
 		maxFields:     cfg.MaxHeaderFields,
 		maxBody:       int64(cfg.MaxBodySize),
 		maxConns:      cfg.MaxConnections,

@@ -54,6 +54,7 @@ type wire struct {
 	armed   time.Time                       // the read deadline that is set, zero for none
 	aborted bool                            // the body is not to be read any more
 	limits  func(began time.Time) time.Time // of phaseFrames
+	pace    pace                            // of phaseBody
 
 	// atomic
 	touched atomic.Bool  // a byte came in this phase
@@ -69,7 +70,7 @@ type wire struct {
 // enter starts a phase.
 func (w *wire) enter(p phase, since time.Time) {
 	w.mu.Lock()
-	w.phase, w.since = p, since
+	w.phase, w.since, w.pace = p, since, pace{}
 	w.touched.Store(false)
 	w.mu.Unlock()
 }
@@ -132,7 +133,7 @@ func (w *wire) limit(began time.Time) time.Time {
 	case phaseHandshake, phaseHead:
 		return w.since.Add(s.headerTimeout)
 	case phaseBody:
-		return began.Add(s.bodyIdle)
+		return w.pace.limit(began, s)
 	case phaseRest:
 		return w.since.Add(restTimeout)
 	case phaseOpen:
@@ -185,6 +186,7 @@ func (w *wire) Read(p []byte) (int, error) {
 		n, err := w.Conn.Read(p)
 		if n > 0 {
 			w.touched.Store(true)
+			w.keepPace(began, n)
 		}
 		if n > 0 || err == nil || limit.IsZero() || !isTimeout(err) || !time.Now().Before(limit) {
 			return n, err
