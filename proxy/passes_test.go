@@ -1,0 +1,62 @@
+package proxy
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+)
+
+// TestTrailersPassBothWays: the server's are sent when its connection serves others.
+func TestTrailersPassBothWays(t *testing.T) {
+	seen := make(chan http.Header, 1)
+	b := startBed(t, setup{servers: []string{startServer(t, func(c net.Conn, r *bufio.Reader) {
+		req, _, err := readRequest(r)
+		if err != nil {
+			return
+		}
+		seen <- req.Trailer
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 2\r\n\r\n")
+	})}})
+	v := b.dial(t)
+	v.send("POST / HTTP/1.1\r\nHost: a\r\nTrailer: X-Check\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Check: 3\r\n\r\n")
+	resp, body := v.answer()
+	if body != "ok" || resp.Trailer.Get("X-Sum") != "2" {
+		t.Errorf("the client got %q and %v; want ok and X-Sum: 2", body, resp.Trailer)
+	}
+	if got := receive(t, seen, "the request").Get("X-Check"); got != "3" {
+		t.Errorf("the server got X-Check %q; want 3", got)
+	}
+}
+
+// TestAnswersWithoutBody: what has none leaves the connection where the next answer
+// begins.
+func TestAnswersWithoutBody(t *testing.T) {
+	for _, c := range []struct {
+		method, answer string
+		status         int
+		length         string
+	}{
+		{"HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 12345\r\n\r\n", 200, "12345"},
+		{"HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 200, ""},
+		{"GET", "HTTP/1.1 204 No Content\r\n\r\n", 204, ""},
+		{"GET", "HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n", 205, "0"},
+		{"GET", "HTTP/1.1 205 Reset Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 205, ""},
+		{"GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n", 304, "7"},
+	} {
+		b := startBed(t, setup{servers: []string{startServer(t, answering(c.answer))}})
+		v := b.dial(t)
+		for range 2 {
+			v.send(c.method + " / HTTP/1.1\r\nHost: a\r\n\r\n")
+			resp, err := http.ReadResponse(v.r, &http.Request{Method: c.method})
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			if resp.StatusCode != c.status || len(body) > 0 || err != nil || resp.Header.Get("Content-Length") != c.length {
+				t.Errorf("%s, %q: got %d, length %q, body %q, %v", c.method, c.answer, resp.StatusCode, resp.Header.Get("Content-Length"), body, err)
+			}
+		}
+	}
+}
