@@ -128,9 +128,24 @@ type Exchange struct {
 
 	// The path's part.
 	Result Result
+	// ClientAddr is the address that the client has by the word of trusted proxies;
+	// Source reads it. The path decides it once, first of all.
+	ClientAddr netip.Addr
+	// TrustedPeer says that Remote is a proxy whose word about its client counts.
+	TrustedPeer bool
 	// Done, unless nil, is what the front calls when the answer is complete or given up:
 	// until then it reads the Response, its fields and its trailers.
 	Done func()
+}
+
+// Source is the address that a request counts as coming from, in limits, hashes and
+// logs: ClientAddr, or Remote's where the path has not decided. IPv4 is never mapped,
+// and it is the zero Addr for what has no IP address.
+func (ex *Exchange) Source() netip.Addr {
+	if ex.ClientAddr.IsValid() {
+		return ex.ClientAddr
+	}
+	return ex.Remote.Addr().Unmap()
 }
 
 // Result is what became of an exchange, for logs and metrics.

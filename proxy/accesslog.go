@@ -46,7 +46,7 @@ func (l *AccessLog) Log(cfg AccessLogConfig, ex *exchange.Exchange, status int, 
 // head, seconds in all, reason code.
 func appendCombined(dst []byte, e *entry) []byte {
 	ex, rs := e.ex, &e.ex.Result
-	dst = ex.Remote.Addr().Unmap().AppendTo(dst)
+	dst = ex.Source().AppendTo(dst)
 	dst = append(dst, " - - ["...)
 	dst = e.at.AppendFormat(dst, "02/Jan/2006:15:04:05 -0700")
 	dst = append(dst, `] "`...)
@@ -157,7 +157,10 @@ func appendJSON(dst []byte, e *entry) []byte {
 	dst = append(dst, `{"time":"`...)
 	dst = e.at.UTC().AppendFormat(dst, "2006-01-02T15:04:05.000000Z07:00")
 	dst = append(dst, '"')
-	text("client", []byte(ex.Remote.Addr().Unmap().String()))
+	text("client", []byte(ex.Source().String()))
+	if ex.TrustedPeer {
+		text("peer", []byte(ex.Remote.Addr().Unmap().String()))
+	}
 	text("listener", []byte(ex.Listener))
 	text("method", ex.Request.Method)
 	text("host", ex.Request.Host)

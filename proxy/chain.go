@@ -55,6 +55,7 @@ type middleware func(next handler) handler
 func (p *Proxy) chain() handler {
 	list := []middleware{
 		p.recovered, // a panic costs one request, not the process
+		p.sourced,   // find out whose request it is
 		p.routed,    // find the route and the upstream, or 404
 		p.observed,  // access log and metrics, on the way back
 		p.limited,   // body limits

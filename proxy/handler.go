@@ -3,6 +3,7 @@ package proxy
 
 import (
 	"fmt"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,8 @@ type Table struct {
 type ListenerOptions struct {
 	Forwarded bool // send Forwarded
 	Via       bool // send Via both ways
+	// Trusted are the proxies whose word about their clients counts.
+	Trusted []netip.Prefix
 }
 
 // A binding joins a route to the running upstreams it names.

@@ -157,8 +157,9 @@ func clientKey(string) keyPart { return clientHash }
 
 // clientHash hashes an IPv4 address as the IPv6 one that it maps to.
 func clientHash(ex *exchange.Exchange) (uint64, bool) {
-	addr := ex.Remote.Addr().As16()
-	return xxhash.Sum64(addr[:]), ex.Remote.IsValid()
+	source := ex.Source()
+	addr := source.As16()
+	return xxhash.Sum64(addr[:]), source.IsValid()
 }
 
 func textHash(text []byte) (uint64, bool) { return xxhash.Sum64(text), len(text) > 0 }

@@ -34,16 +34,19 @@ type HeaderOptions struct {
 //
 // X-Forwarded-For is one field that holds the client's values, joined, and then the
 // client's address: only the last element is drover's word. X-Forwarded-Proto and
-// X-Forwarded-Host replace the client's. No proxy in front of drover is trusted yet,
-// so all other X-Forwarded- fields, X-Real-IP and Forwarded are dropped: what a client
+// X-Forwarded-Host replace the client's, and all other X-Forwarded- fields, X-Real-IP and Forwarded are dropped: what a client
 // says about itself there must not reach a server that takes it for drover's word.
 // Forwarded gets an element of drover's behind the client's when opts ask for it. So
 // is any field that equals one of these, or one of the framing, but for "_" in place
 // of "-": servers that turn names into variables cannot tell them apart.
 //
+// Where ex.TrustedPeer says that a proxy sent the request, X-Forwarded-Proto, -Host and
+// -Port and Forwarded stay as they are, and drover adds the first two only where they
+// are missing. The address that ends X-Forwarded-For is then that proxy's.
+//
 // A request for an upgrade gets Connection and Upgrade again, and "TE: trailers" stays.
 func OutgoingHeader(dst exchange.Header, ex *exchange.Exchange, opts HeaderOptions) exchange.Header {
-	b := headerBuilder{out: dst, req: &ex.Request, named: connectionOptions{ex.Request.Header}, opts: opts}
+	b := headerBuilder{out: dst, req: &ex.Request, named: connectionOptions{ex.Request.Header}, opts: opts, trusted: ex.TrustedPeer}
 	b.filters = b.named.nameFields()
 	if !ex.Request.Header.Has("Host") {
 		b.append(nameHost, ex.Request.Host)
@@ -132,12 +135,15 @@ type headerBuilder struct {
 	named   connectionOptions
 	filters bool // Connection names fields
 	opts    HeaderOptions
+	trusted bool // the peer's word about its client is kept
 
 	host     bool // already written
 	length   bool
 	chunked  bool
 	trailers bool // "TE: trailers" was there
 	chain    bool // so was X-Forwarded-For
+	proto    bool // and, from a trusted peer, X-Forwarded-Proto
+	asked    bool // and X-Forwarded-Host
 }
 
 func (b *headerBuilder) append(name, value []byte) {
@@ -170,7 +176,9 @@ func (b *headerBuilder) request(f *exchange.Field) {
 		b.trailers = b.trailers || hasTrailers(f.Value)
 	case fieldForwardedFor:
 		b.chain = true
-	case fieldConnection, fieldUpgrade, fieldRequestHop, fieldForwarding, fieldForwarded, fieldDisguised:
+	case fieldForwarding, fieldForwarded:
+		b.keepForwarding(f)
+	case fieldConnection, fieldUpgrade, fieldRequestHop, fieldDisguised:
 	case fieldOther, fieldProxyAuthenticate:
 		if !b.filters || connectionProof(f.Name) || !b.named.has(f.Name) {
 			b.append(f.Name, f.Value)
@@ -215,8 +223,10 @@ func (b *headerBuilder) addForwarded(ex *exchange.Exchange) {
 	if ex.Secure {
 		proto = valueHTTPS
 	}
-	b.append(nameForwardedProto, proto)
-	if len(ex.Request.Host) > 0 {
+	if !b.proto {
+		b.append(nameForwardedProto, proto)
+	}
+	if !b.asked && len(ex.Request.Host) > 0 {
 		b.append(nameForwardedHost, ex.Request.Host)
 	}
 	if b.opts.Forwarded {
@@ -235,7 +245,7 @@ func (b *headerBuilder) appendChain(dst []byte, ex *exchange.Exchange) []byte {
 	if len(dst) > from {
 		dst = append(dst, ", "...)
 	}
-	return appendClientIP(dst, ex)
+	return appendPeerIP(dst, ex)
 }
 
 // scratch gives what fill appends, in the caller's memory where there is some.

@@ -33,9 +33,9 @@ func appendForwarded(dst []byte, ex *exchange.Exchange) []byte {
 // 7239, section 6).
 func appendForwardedFor(dst []byte, ex *exchange.Exchange) []byte {
 	if addr := ex.Remote.Addr().Unmap(); !addr.Is6() {
-		return appendClientIP(dst, ex)
+		return appendPeerIP(dst, ex)
 	}
-	dst = appendClientIP(append(dst, `"[`...), ex)
+	dst = appendPeerIP(append(dst, `"[`...), ex)
 	return append(dst, `]"`...)
 }
 

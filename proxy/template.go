@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -162,7 +163,17 @@ func schemeOf(ex *exchange.Exchange) string {
 
 // appendClientIP appends the client's address, an IPv4 one always in dotted form.
 func appendClientIP(dst []byte, ex *exchange.Exchange) []byte {
-	addr := ex.Remote.Addr().Unmap().WithZone("")
+	return appendIP(dst, ex.Source())
+}
+
+// appendPeerIP appends the address that the connection came from, which is a proxy's
+// where one is trusted.
+func appendPeerIP(dst []byte, ex *exchange.Exchange) []byte {
+	return appendIP(dst, ex.Remote.Addr())
+}
+
+func appendIP(dst []byte, addr netip.Addr) []byte {
+	addr = addr.Unmap().WithZone("")
 	if !addr.IsValid() {
 		return append(dst, "unknown"...)
 	}

@@ -71,6 +71,13 @@ type Config struct {
 	// Forwarded also sends the Forwarded field (RFC 7239) to servers, beside
 	// X-Forwarded-*. Default false.
 	Forwarded bool `yaml:"forwarded"`
+	// TrustedProxies are networks such as 10.0.0.0/8, or single addresses, of proxies
+	// in front of drover. The client of a request from one is the last address in
+	// X-Forwarded-For that is none of theirs, and what the proxy says in
+	// X-Forwarded-Proto, -Host and -Port and in Forwarded goes on to servers. Logs,
+	// hashes and {client_ip} take that address. An element that is no address ends the
+	// search: the one after it counts. Default none: only the connection tells.
+	TrustedProxies []string `yaml:"trusted_proxies"`
 	// Via sends the Via field (RFC 9110, section 7.6.3) to servers and clients.
 	// Default false.
 	Via bool `yaml:"via"`
@@ -167,6 +174,9 @@ func (c *Config) Validate() error {
 	}
 	if c.MaxBodySize < 0 {
 		errs = append(errs, invalid.Fieldf("max_body_size", "got %v; want 0 for no limit, or more", c.MaxBodySize))
+	}
+	if _, err := units.ParsePrefixes(c.TrustedProxies); err != nil {
+		errs = append(errs, invalid.Fieldf("trusted_proxies", "%v", err))
 	}
 	if c.MaxConnections < 0 {
 		errs = append(errs, invalid.Fieldf("max_connections", "got %d; want 0 for no limit, or more", c.MaxConnections))

@@ -38,6 +38,7 @@ func TestConfigValidate(t *testing.T) {
 	f(func(c *Config) { c.MaxConnections = -1 }, "max_connections: got -1")
 	f(func(c *Config) { c.MaxConnectionsPerClient = -1 }, "max_connections_per_client: got -1")
 	f(func(c *Config) { c.MinBodyRate = -1 }, "min_body_rate: got -1")
+	f(func(c *Config) { c.TrustedProxies = []string{"10.0.0.1/8"} }, `trusted_proxies: got "10.0.0.1/8"`)
 }
 
 func TestTLSConfigValidate(t *testing.T) {
