@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -99,5 +100,9 @@ func TestSourceIsUsed(t *testing.T) {
 	}
 	if got := expanded(t, "{client_ip}", Vars{Exchange: ex}); got != "198.51.100.1" {
 		t.Errorf("{client_ip}: got %s, want 198.51.100.1", got)
+	}
+	var line []byte
+	if line = appendJSON(line, &entry{ex: ex}); !strings.Contains(string(line), `"client":"198.51.100.1","peer":"192.0.2.7"`) {
+		t.Errorf("got log line %s, want the client and the peer", line)
 	}
 }
