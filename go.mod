@@ -26,6 +26,12 @@ require (
 require golang.org/x/crypto v0.58.0 // indirect
 
 require (
+	github.com/andybalholm/brotli v1.2.8 // indirect
+	github.com/go-jose/go-jose/v4 v4.1.9 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+)
+
+require (
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/go-viper/mapstructure/v2 v2.4.0 // indirect
 	github.com/goccy/go-yaml v1.19.2

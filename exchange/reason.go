@@ -30,6 +30,10 @@ const (
 	ReasonFixed       Reason = "FR" // a fixed response rule
 	ReasonMaxForwards Reason = "MF" // 200: OPTIONS that was to go no further
 
+	// Access to a route.
+	ReasonForbidden Reason = "AF" // 403: the client's address is not let in
+	ReasonPreflight Reason = "AP" // 204: a CORS preflight
+
 	// The upstream's fault.
 	ReasonNoServer     Reason = "NS" // 503: the upstream has no server at all
 	ReasonAllDown      Reason = "AD" // 503: it has servers, none is available

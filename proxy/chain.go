@@ -21,6 +21,7 @@ type request struct {
 	table  *Table
 	newest *atomic.Pointer[Table]
 	route  *Route
+	guard  *guard // nil for none
 	target target
 
 	// forward's own
@@ -39,6 +40,7 @@ type request struct {
 	deadline time.Time
 	started  bool // the response's head has gone to the client
 	call     call // of gRPC
+	dress    dress
 }
 
 func (rq *request) reset() {
@@ -58,7 +60,9 @@ func (p *Proxy) chain() handler {
 		p.sourced,   // find out whose request it is
 		p.routed,    // find the route and the upstream, or 404
 		p.observed,  // access log and metrics, on the way back
+		p.dressed,   // what changes every answer: CORS
 		p.limited,   // body limits
+		p.guarded,   // who may use the route
 		p.ruled,     // redirects and fixed responses
 		p.forwarded, // everything else goes to a server
 	}
@@ -87,7 +91,9 @@ func (p *Proxy) routed(next handler) handler {
 		rq.target = target{metrics: rq.table.noRoute}
 		rq.ex.Result.Route = noRouteName
 		if rq.route = rq.table.router.Match(rq.ex); rq.route != nil {
-			targets := rq.table.routes[rq.route].targets
+			bound := rq.table.routes[rq.route]
+			targets := bound.targets
+			rq.guard = bound.guard
 			rq.target = targets[0]
 			if len(targets) > 1 {
 				rq.target = targets[rq.route.PickTarget(rand.Uint32())]

@@ -75,6 +75,8 @@ type RouteConfig struct {
 	Retry RetryConfig `yaml:"retry"`
 	// Tunnel bounds WebSockets and other tunnels.
 	Tunnel TunnelConfig `yaml:"tunnel"`
+	// Access says who may use the route.
+	Access AccessConfig `yaml:",inline"`
 }
 
 // MatchField is a condition on a header field or a query parameter: exactly one of

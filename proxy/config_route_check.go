@@ -49,6 +49,7 @@ func (c *RouteConfig) Validate() error {
 	}
 	faults.put("retry", c.Retry.Validate())
 	faults.put("tunnel", c.Tunnel.Validate())
+	faults = append(faults, c.Access.Validate())
 	return errors.Join(faults...)
 }
 

@@ -37,6 +37,7 @@ type ListenerOptions struct {
 // A binding joins a route to the running upstreams it names.
 type binding struct {
 	targets []target
+	guard   *guard // nil for a route that everybody may use
 }
 
 type target struct {
@@ -82,6 +83,9 @@ func NewTable(o TableOptions) (*Table, error) {
 		}
 		if len(b.targets) == 0 {
 			b.targets = []target{{nil, o.Metrics.Route(r.Name, "")}}
+		}
+		if b.guard, err = newGuard(&r.Access); err != nil {
+			return nil, fmt.Errorf("cannot guard route %q: %w", r.Name, err)
 		}
 		t.routes[r] = b
 	}

@@ -35,6 +35,8 @@ type Route struct {
 	// back.
 	RequestOps  HeaderRules
 	ResponseOps HeaderRules
+	// Access says who may use the route.
+	Access AccessConfig
 
 	hosts      []string // as parseHost spells them
 	path       pathCondition
@@ -69,6 +71,7 @@ func compileRoute(cfg *RouteConfig, position int) (*Route, error) {
 		MaxBodySize: cfg.MaxBodySize,
 		Retry:       compileRetry(&cfg.Retry),
 		Tunnel:      cfg.Tunnel,
+		Access:      cfg.Access,
 		path:        compilePathCondition(cfg),
 		conditions: conditions{
 			listeners: cfg.Listeners,
