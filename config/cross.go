@@ -149,6 +149,9 @@ func (l *loader) checkReferences() {
 	for i := range l.cfg.Routes {
 		r, path := &l.cfg.Routes[i], indexed("routes", i)
 		refer(path+".upstream", r.Upstream, "upstream", upstreams)
+		if auth := r.Access.ForwardAuth; auth != nil {
+			refer(path+".forward_auth.upstream", auth.Upstream, "upstream", upstreams)
+		}
 		for j, name := range r.Listeners {
 			refer(indexed(path+".listeners", j), name, "listener", listeners)
 		}

@@ -18,6 +18,9 @@ func (l *loader) warn() {
 	discovered := false
 	for i := range l.cfg.Routes {
 		used[l.cfg.Routes[i].Upstream] = true
+		if auth := l.cfg.Routes[i].Access.ForwardAuth; auth != nil {
+			used[auth.Upstream] = true
+		}
 		for _, s := range l.cfg.Routes[i].Split {
 			used[s.Upstream] = true
 		}

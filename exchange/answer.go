@@ -44,6 +44,7 @@ var answerFields = map[Reason][2]string{
 	ReasonOverload:     {"Retry-After", "1"},
 	ReasonQueueFull:    {"Retry-After", "1"},
 	ReasonQueueTimeout: {"Retry-After", "1"},
+	ReasonAuthFailed:   {"Retry-After", "1"},
 }
 
 // prefersJSON looks for the first media type that it knows, in the order of the

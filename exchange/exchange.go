@@ -152,6 +152,7 @@ func (ex *Exchange) Source() netip.Addr {
 type Result struct {
 	Status   int    // sent to the client; 0 when nothing was
 	Reason   Reason // why drover answered itself or broke off; ReasonNone otherwise
+	User     string // who the client is, where drover has made sure of it
 	Route    string
 	Upstream string
 	Server   string // the last server tried, "" for none

@@ -31,8 +31,11 @@ const (
 	ReasonMaxForwards Reason = "MF" // 200: OPTIONS that was to go no further
 
 	// Access to a route.
-	ReasonForbidden Reason = "AF" // 403: the client's address is not let in
-	ReasonPreflight Reason = "AP" // 204: a CORS preflight
+	ReasonForbidden    Reason = "AF" // 403: the client's address is not let in
+	ReasonPreflight    Reason = "AP" // 204: a CORS preflight
+	ReasonUnauthorized Reason = "AU" // 401: no valid credentials
+	ReasonAuthAnswer   Reason = "AA" // what the service of forward_auth answered
+	ReasonAuthFailed   Reason = "AE" // 503: whether to let it in could not be found out
 
 	// The upstream's fault.
 	ReasonNoServer     Reason = "NS" // 503: the upstream has no server at all

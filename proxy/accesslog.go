@@ -48,6 +48,10 @@ func appendCombined(dst []byte, e *entry) []byte {
 	ex, rs := e.ex, &e.ex.Result
 	dst = ex.Source().AppendTo(dst)
 	dst = append(dst, " - - ["...)
+	dst = ex.Remote.Addr().Unmap().AppendTo(dst)
+	dst = append(dst, " - "...)
+	dst = appendOr(dst, ex.Result.User)
+	dst = append(dst, " ["...)
 	dst = e.at.AppendFormat(dst, "02/Jan/2006:15:04:05 -0700")
 	dst = append(dst, `] "`...)
 	dst = appendRequestLine(dst, &ex.Request)
@@ -161,6 +165,8 @@ func appendJSON(dst []byte, e *entry) []byte {
 	if ex.TrustedPeer {
 		text("peer", []byte(ex.Remote.Addr().Unmap().String()))
 	}
+	text("client", []byte(ex.Remote.Addr().Unmap().String()))
+	text("user", []byte(rs.User))
 	text("listener", []byte(ex.Listener))
 	text("method", ex.Request.Method)
 	text("host", ex.Request.Host)

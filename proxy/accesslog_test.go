@@ -25,7 +25,7 @@ func loggedExchange() *exchange.Exchange {
 	ex := requestFor("POST", "a.test", "/x?y=z", "Referer: https://b.test/", "User-Agent: curl/8",
 		"Cookie: secret=1", "Authorization: Basic c2VjcmV0")
 	ex.Result = exchange.Result{
-		Status: 502, Reason: exchange.ReasonBodyCut, Route: "r", Upstream: "u", Server: "http://10.0.0.1:8080",
+		Status: 502, Reason: exchange.ReasonBodyCut, User: "ann b", Route: "r", Upstream: "u", Server: "http://10.0.0.1:8080",
 		ServerStatus: 200, Attempts: 2, Received: 11, Sent: 22, HeaderTime: 250 * time.Microsecond,
 	}
 	return ex
@@ -33,7 +33,7 @@ func loggedExchange() *exchange.Exchange {
 
 // combinedLine takes a line apart that nobody has forged.
 var combinedLine = regexp.MustCompile(
-	`^(\S+) - - \[([^]]+)\] "((?:[^"\\]|\\x[0-9A-F]{2})*)" (\d{3}) (\d+) "((?:[^"\\]|\\x[0-9A-F]{2})*)" "((?:[^"\\]|\\x[0-9A-F]{2})*)"` +
+	`^(\S+) - \S+ \[([^]]+)\] "((?:[^"\\]|\\x[0-9A-F]{2})*)" (\d{3}) (\d+) "((?:[^"\\]|\\x[0-9A-F]{2})*)" "((?:[^"\\]|\\x[0-9A-F]{2})*)"` +
 		` (\S+) (\S+) (\S+) (\S+) (\d+) (\d+) (\d+\.\d{6}) (\d+\.\d{6}) (\S+)\n$`)
 
 func TestAccessLogCombined(t *testing.T) {
@@ -46,7 +46,7 @@ func TestAccessLogCombined(t *testing.T) {
 		status int
 		want   string
 	}{
-		{loggedExchange(), 502, `192.0.2.7 - - [` + at + `] "POST /x?y=z HTTP/1.1" 502 22 "https://b.test/" "curl/8"` +
+		{loggedExchange(), 502, `192.0.2.7 - ann\x20b [` + at + `] "POST /x?y=z HTTP/1.1" 502 22 "https://b.test/" "curl/8"` +
 			" web r u http://10.0.0.1:8080 200 2 0.000250 1.500000 UB\n"},
 		{bare, 200, `192.0.2.9 - - [` + at + `] "GET / HTTP/1.0" 200 0 "-" "-" - - - - 0 0 0.000000 1.500000 -` + "\n"},
 	} {
@@ -67,7 +67,7 @@ func TestAccessLogJSON(t *testing.T) {
 		t.Fatalf("%v in %s", err, got)
 	}
 	want := map[string]any{
-		"time": "2023-11-14T22:13:21.500012Z", "client": "192.0.2.7", "listener": "web", "method": "POST",
+		"time": "2023-11-14T22:13:21.500012Z", "client": "192.0.2.7", "user": "ann b", "listener": "web", "method": "POST",
 		"host": "a.test", "target": "/x?y=z", "status": 502.0, "received": 11.0, "sent": 22.0, "duration": 1.5,
 		"route": "r", "upstream": "u", "server": "http://10.0.0.1:8080", "server_status": 200.0,
 		"server_header_time": 0.00025, "attempts": 2.0, "reason": "UB", "referer": "https://b.test/", "user_agent": "curl/8",
@@ -101,6 +101,7 @@ func foreignExchange(text string) *exchange.Exchange {
 		{Name: []byte("referer"), Value: []byte("r" + text)}, {Name: []byte("USER-AGENT"), Value: []byte("u" + text)},
 	}
 	ex.Listener, ex.Result.Route, ex.Result.Upstream, ex.Result.Server = text, text, text, text
+	ex.Result.User = text
 	return ex
 }
 
@@ -155,14 +156,14 @@ func TestAccessLogJSONIsValid(t *testing.T) {
 		want := clean.String()
 		for key, value := range map[string]string{
 			"method": want, "target": "/" + want, "host": want, "referer": "r" + want, "user_agent": "u" + want,
-			"listener": want, "route": want, "upstream": want, "server": want, "reason": "UB",
+			"user": want, "listener": want, "route": want, "upstream": want, "server": want, "reason": "UB",
 		} {
 			if fields[key] != value {
 				t.Errorf("%q: %s is %q, want %q", text, key, fields[key], value)
 			}
 		}
-		if len(fields) != 19 {
-			t.Errorf("%q: got %d fields, want 19", text, len(fields))
+		if len(fields) != 20 {
+			t.Errorf("%q: got %d fields, want 20", text, len(fields))
 		}
 	}
 }

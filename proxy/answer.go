@@ -8,7 +8,7 @@ import (
 )
 
 // fail answers the client itself, or cuts an answer that has begun.
-func (rq *request) fail(status int, reason exchange.Reason) {
+func (rq *request) fail(status int, reason exchange.Reason, fields ...exchange.Field) {
 	ex := rq.ex
 	ex.Result.Reason = reason
 	if rq.started {
@@ -17,11 +17,12 @@ func (rq *request) fail(status int, reason exchange.Reason) {
 	}
 	rq.started = true
 	ex.Result.Status = status
+	r, body := exchange.Answer(status, reason, ex.Request.Header.Get("Accept"))
 	if exchange.IsGRPC(&ex.Request) {
-		rq.send(exchange.AnswerGRPC(status, reason), nil)
-		return
+		r, body = exchange.AnswerGRPC(status, reason), nil
 	}
-	rq.send(exchange.Answer(status, reason, ex.Request.Header.Get("Accept")))
+	r.Header = append(r.Header, fields...)
+	rq.send(r, body)
 }
 
 // send writes a whole response that is in memory.

@@ -22,7 +22,9 @@ type request struct {
 	newest *atomic.Pointer[Table]
 	route  *Route
 	guard  *guard // nil for none
-	target target
+	// granted are fields that access gives the server.
+	granted exchange.Header
+	target  target
 
 	// forward's own
 	out     exchange.Request

@@ -62,6 +62,9 @@ func (rq *request) prepare() {
 		Forwarded: listener.Forwarded, Via: listener.Via, Scratch: &rq.scratch,
 	})
 	rq.countForwards()
+	if rq.guard != nil {
+		rq.guard.outgoing(rq)
+	}
 	rq.route.RequestOps.Apply(&rq.header, rq.vars())
 	rq.out.Header = rq.header
 	if ex.Request.Body != nil {

@@ -10,6 +10,7 @@ import (
 
 	"drover/exchange"
 	"drover/metrics"
+	"drover/proxy/access"
 
 	"go.uber.org/zap"
 )
@@ -53,6 +54,8 @@ type TableOptions struct {
 	AccessLog AccessLogConfig
 	Log       *AccessLog
 	Metrics   *metrics.Metrics
+	// KeySets hold the keys of tokens, for each jwks_url of a route.
+	KeySets map[access.KeySetConfig]*access.KeySet
 }
 
 // noRouteName labels requests that no route matches.
@@ -72,6 +75,7 @@ func NewTable(o TableOptions) (*Table, error) {
 		access:    o.Log,
 		accessCfg: o.AccessLog,
 	}
+	slots := access.NewSlots()
 	for _, r := range router.Routes() {
 		b := &binding{}
 		for _, ref := range r.Targets {
@@ -84,7 +88,7 @@ func NewTable(o TableOptions) (*Table, error) {
 		if len(b.targets) == 0 {
 			b.targets = []target{{nil, o.Metrics.Route(r.Name, "")}}
 		}
-		if b.guard, err = newGuard(&r.Access); err != nil {
+		if b.guard, err = newGuard(&r.Access, &o, slots); err != nil {
 			return nil, fmt.Errorf("cannot guard route %q: %w", r.Name, err)
 		}
 		t.routes[r] = b

@@ -38,6 +38,7 @@ type Vars struct {
 //	{request_id}  32 hexadecimal digits that name this request; unique, not secret
 //	{route}       the route's name
 //	{upstream}    the upstream's name
+//	{user}        who basic_auth or jwt found the client to be
 //
 // {{ and }} stand for the braces themselves.
 var templateVariables = map[string]func(dst []byte, v Vars) []byte{
@@ -50,6 +51,7 @@ var templateVariables = map[string]func(dst []byte, v Vars) []byte{
 	"request_id": appendRequestID,
 	"route":      func(dst []byte, v Vars) []byte { return append(dst, v.Route...) },
 	"upstream":   func(dst []byte, v Vars) []byte { return append(dst, v.Upstream...) },
+	"user":       func(dst []byte, v Vars) []byte { return append(dst, v.Exchange.Result.User...) },
 }
 
 // template is a value with variables in it. The zero value is the empty text.

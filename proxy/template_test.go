@@ -86,7 +86,7 @@ func TestTemplateFaults(t *testing.T) {
 		"a{b":        `got a { without its } at byte 2 of "a{b"; want {{ for the brace itself`,
 		"a}":         `got a } without its { at byte 2 of "a}"; want }} for the brace itself`,
 		"{}":         `got the unknown variable {} at byte 1 of "{}"`,
-		"x{ host}":   `got the unknown variable { host} at byte 2 of "x{ host}"; want one of {client_ip}, {host}, {method}, {path}, {query}, {request_id}, {route}, {scheme}, {upstream}, or {{`,
+		"x{ host}":   `got the unknown variable { host} at byte 2 of "x{ host}"; want one of {client_ip}, {host}, {method}, {path}, {query}, {request_id}, {route}, {scheme}, {upstream}, {user}, or {{`,
 		`{"a": "b"}`: `got the unknown variable {"a": "b"} at byte 1`,
 	} {
 		if _, err := parseTemplate(text); err == nil || !strings.Contains(err.Error(), want) {

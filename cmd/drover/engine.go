@@ -12,6 +12,7 @@ import (
 	"drover/config"
 	"drover/metrics"
 	"drover/proxy"
+	"drover/proxy/access"
 
 	"go.uber.org/zap"
 )
@@ -32,6 +33,7 @@ type engine struct {
 	listeners map[string]*listener
 	admin     *adminServer
 	access    *accessLog
+	keySets   map[access.KeySetConfig]*keySet
 	drains    sync.WaitGroup // listeners and upstreams that a reload replaced or removed
 	drainCtx  context.Context
 	cutDrains context.CancelFunc
@@ -83,6 +85,7 @@ type change struct {
 	listeners []*listenerPlan
 	admin     *adminServer
 	access    *accessLog
+	keySets   map[access.KeySetConfig]*keySet
 	log       *logPlan
 	table     *proxy.Table
 }
@@ -136,6 +139,9 @@ func (e *engine) planAll(cfg *config.Config) (*change, error) {
 	if c.admin, err = e.planAdmin(cfg.Admin); err != nil {
 		return c, err
 	}
+	if c.keySets, err = e.planKeySets(cfg); err != nil {
+		return c, err
+	}
 	if c.table, err = e.planTable(c, byName); err != nil {
 		return c, err
 	}
@@ -158,7 +164,10 @@ func (e *engine) planTable(c *change, upstreams map[string]*proxy.Upstream) (*pr
 	}
 	o := proxy.TableOptions{
 		Routes: c.cfg.Routes, Upstreams: upstreams, Listeners: listeners,
-		AccessLog: c.cfg.AccessLog, Metrics: e.metrics,
+		AccessLog: c.cfg.AccessLog, Metrics: e.metrics, KeySets: map[access.KeySetConfig]*access.KeySet{},
+	}
+	for cfg, s := range c.keySets {
+		o.KeySets[cfg] = s.set
 	}
 	if c.access != nil {
 		o.Log = c.access.log
@@ -212,6 +221,7 @@ func (e *engine) commitUpstreams(ctx context.Context, c *change) {
 	if c.access != nil && c.access != e.access {
 		c.access.task = startTask("access log", e.logger, c.access.log.Run)
 	}
+	e.startKeySets(c.keySets)
 	for _, p := range c.upstreams {
 		p.commit()
 		e.upstreams[p.cfg.Name] = p.running
@@ -287,6 +297,7 @@ func (e *engine) retire(c *change, listeners []*listener) {
 			c.admin.start(e.logger)
 		}
 	}
+	e.retireKeySets(c.keySets)
 	e.session, e.access, e.admin = c.session, c.access, c.admin
 	e.forget(e.cfg, c.cfg)
 }
@@ -345,6 +356,7 @@ func (e *engine) shutdown(ctx context.Context) {
 		e.session.task.stop()
 	}
 	e.admin.stop()
+	e.retireKeySets(nil)
 	if e.access != nil {
 		e.access.task.stop()
 	}

@@ -42,7 +42,7 @@ func parseRange(text string) (netip.Prefix, error) {
 		p = netip.PrefixFrom(addr, addr.BitLen())
 	}
 	if p.Addr().Is4In6() {
-		return p, fmt.Errorf("got %q; want an IPv4 range as it is, without ::ffff:", text)
+		return p, fmt.Errorf("got %q; want an IPv4 range in its own form, not ::ffff: and so on", text)
 	}
 	if p != p.Masked() {
 		return p, fmt.Errorf("got %q, which has bits behind the prefix; want %q", text, p.Masked())
