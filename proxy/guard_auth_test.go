@@ -155,6 +155,7 @@ func TestForwardAuth(t *testing.T) {
 	}{
 		{"yes", "HTTP/1.1 200 OK\r\nX-Auth-User: ann\r\nContent-Length: 3\r\n\r\nyes", 200, "", "ok"},
 		{"yes without body", "HTTP/1.1 204 No Content\r\nX-Auth-User: ann\r\n\r\n", 200, "", "ok"},
+		{"yes, chunked", "HTTP/1.1 200 OK\r\nX-Auth-User: ann\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nyes\r\n0\r\n\r\n", 200, "", "ok"},
 		{"no", "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno", 403, exchange.ReasonAuthAnswer, "no"},
 		{"who", "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nConnection: close\r\n\r\nwho?", 401, exchange.ReasonAuthAnswer, "who?"},
 		{"login", "HTTP/1.1 302 Found\r\nLocation: /login\r\nSet-Cookie: a=b\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 302, exchange.ReasonAuthAnswer, ""},

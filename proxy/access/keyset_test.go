@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"go.uber.org/goleak"
@@ -106,6 +105,11 @@ func TestKeySetRotates(t *testing.T) {
 	if _, err := j.Check(bearer(second.sign(t, claimsWith(nil))), now); err != nil {
 		t.Errorf("second key: %v", err)
 	}
+	j.set.mu.Lock()
+	if j.set.next != nil {
+		t.Error("the fetch that was waited for is not over: the request waited in vain")
+	}
+	j.set.mu.Unlock()
 	asked := p.asked.Load()
 	for _, id := range []string{"k3", "k4", "k5"} {
 		invented := newIssuer(t, id, jose.ES256)
