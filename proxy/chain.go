@@ -8,6 +8,7 @@ import (
 
 	"drover/backend"
 	"drover/exchange"
+	"drover/proxy/compress"
 	"drover/transport"
 
 	"go.uber.org/zap"
@@ -24,7 +25,9 @@ type request struct {
 	guard  *guard // nil for none
 	// granted are fields that access gives the server.
 	granted exchange.Header
-	target  target
+	// compress is nil for a route that passes bodies on as they are.
+	compress *compress.Policy
+	target   target
 
 	// forward's own
 	out     exchange.Request
@@ -62,7 +65,7 @@ func (p *Proxy) chain() handler {
 		p.sourced,   // find out whose request it is
 		p.routed,    // find the route and the upstream, or 404
 		p.observed,  // access log and metrics, on the way back
-		p.dressed,   // what changes every answer: CORS
+		p.dressed,   // what changes every answer: CORS, compression
 		p.limited,   // body limits
 		p.guarded,   // who may use the route
 		p.ruled,     // redirects and fixed responses
@@ -95,7 +98,7 @@ func (p *Proxy) routed(next handler) handler {
 		if rq.route = rq.table.router.Match(rq.ex); rq.route != nil {
 			bound := rq.table.routes[rq.route]
 			targets := bound.targets
-			rq.guard = bound.guard
+			rq.guard, rq.compress = bound.guard, bound.compress
 			rq.target = targets[0]
 			if len(targets) > 1 {
 				rq.target = targets[rq.route.PickTarget(rand.Uint32())]

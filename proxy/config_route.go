@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"drover/backend"
+	"drover/proxy/compress"
 	"drover/units"
 )
 
@@ -75,6 +76,8 @@ type RouteConfig struct {
 	Retry RetryConfig `yaml:"retry"`
 	// Tunnel bounds WebSockets and other tunnels.
 	Tunnel TunnelConfig `yaml:"tunnel"`
+	// Compress says which responses are compressed. Absent: bodies pass as they are.
+	Compress *compress.Config `yaml:"compress"`
 	// Access says who may use the route.
 	Access AccessConfig `yaml:",inline"`
 }

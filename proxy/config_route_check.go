@@ -49,6 +49,9 @@ func (c *RouteConfig) Validate() error {
 	}
 	faults.put("retry", c.Retry.Validate())
 	faults.put("tunnel", c.Tunnel.Validate())
+	if c.Compress != nil {
+		faults.put("compress", c.Compress.Validate())
+	}
 	faults = append(faults, c.Access.Validate())
 	return errors.Join(faults...)
 }

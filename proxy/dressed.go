@@ -1,33 +1,87 @@
 package proxy
 
-import "drover/exchange"
+import (
+	"drover/exchange"
+	"drover/proxy/compress"
+)
 
 // dress stands before the client of a route that changes whatever answer it gives,
 // drover's own ones included. It is part of its request.
 type dress struct {
 	exchange.Client
-	rq *request
+	rq      *request
+	encoder *compress.Encoder // nil for a body that goes as it is
+	sent    int64             // encoded bytes
 }
 
-// dressed puts what changes answers between the rest of the chain and the client.
+// dressed puts what changes answers between the rest of the chain and the client: CORS
+// and compression.
 func (p *Proxy) dressed(next handler) handler {
 	return func(rq *request) {
-		if rq.guard == nil || rq.guard.cors == nil {
+		if rq.compress == nil && (rq.guard == nil || rq.guard.cors == nil) {
 			next(rq)
 			return
 		}
 		client := rq.ex.Client
-		rq.dress = dress{client, rq}
+		rq.dress = dress{Client: client, rq: rq}
 		rq.ex.Client = &rq.dress
-		defer func() { rq.ex.Client, rq.dress = client, dress{} }()
+		whole := false
+		defer func() {
+			rq.dress.end(whole)
+			rq.ex.Client, rq.dress = client, dress{}
+		}()
 		next(rq)
+		whole = !rq.ex.Result.Aborted
 	}
 }
 
 // Start implements exchange.Client.
 func (d *dress) Start(r *exchange.Response) error {
-	if cors := d.rq.guard.cors; cors != nil && d.rq.ex.Result.Reason != exchange.ReasonPreflight {
-		cors.Apply(&r.Header, &d.rq.ex.Request)
+	ex := d.rq.ex
+	if g := d.rq.guard; g != nil && g.cors != nil && ex.Result.Reason != exchange.ReasonPreflight {
+		g.cors.Apply(&r.Header, &ex.Request)
+	}
+	if d.rq.compress != nil {
+		d.encoder = d.rq.compress.Begin(r, &ex.Request, encoded{d})
 	}
 	return d.Client.Start(r)
+}
+
+// Write implements exchange.Client.
+func (d *dress) Write(p []byte) (int, error) {
+	if d.encoder == nil {
+		return d.Client.Write(p)
+	}
+	return d.encoder.Write(p)
+}
+
+// Flush implements exchange.Client.
+func (d *dress) Flush() error {
+	if d.encoder != nil {
+		if err := d.encoder.Flush(); err != nil {
+			return err
+		}
+	}
+	return d.Client.Flush()
+}
+
+// end ends the encoded body, unless the answer was cut.
+func (d *dress) end(whole bool) {
+	if d.encoder == nil {
+		return
+	}
+	if whole && d.encoder.Close() != nil {
+		d.rq.gone()
+	}
+	d.encoder.Release()
+	d.rq.ex.Result.Sent = d.sent
+}
+
+// encoded takes what the encoder writes to the client.
+type encoded struct{ *dress }
+
+func (e encoded) Write(p []byte) (int, error) {
+	n, err := e.Client.Write(p)
+	e.sent += int64(n)
+	return n, err
 }

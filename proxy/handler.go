@@ -11,6 +11,7 @@ import (
 	"drover/exchange"
 	"drover/metrics"
 	"drover/proxy/access"
+	"drover/proxy/compress"
 
 	"go.uber.org/zap"
 )
@@ -39,6 +40,8 @@ type ListenerOptions struct {
 type binding struct {
 	targets []target
 	guard   *guard // nil for a route that everybody may use
+	// compress is nil for a route that passes bodies on as they are.
+	compress *compress.Policy
 }
 
 type target struct {
@@ -90,6 +93,11 @@ func NewTable(o TableOptions) (*Table, error) {
 		}
 		if b.guard, err = newGuard(&r.Access, &o, slots); err != nil {
 			return nil, fmt.Errorf("cannot guard route %q: %w", r.Name, err)
+		}
+		if r.Compress != nil {
+			if b.compress, err = compress.New(r.Compress); err != nil {
+				return nil, fmt.Errorf("cannot compress for route %q: %w", r.Name, err)
+			}
 		}
 		t.routes[r] = b
 	}

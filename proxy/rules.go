@@ -8,6 +8,7 @@ import (
 
 	"drover/backend"
 	"drover/exchange"
+	"drover/proxy/compress"
 	"drover/units"
 )
 
@@ -35,6 +36,8 @@ type Route struct {
 	// back.
 	RequestOps  HeaderRules
 	ResponseOps HeaderRules
+	// Compress is nil for bodies that pass as they are.
+	Compress *compress.Config
 	// Access says who may use the route.
 	Access AccessConfig
 
@@ -71,6 +74,7 @@ func compileRoute(cfg *RouteConfig, position int) (*Route, error) {
 		MaxBodySize: cfg.MaxBodySize,
 		Retry:       compileRetry(&cfg.Retry),
 		Tunnel:      cfg.Tunnel,
+		Compress:    cfg.Compress,
 		Access:      cfg.Access,
 		path:        compilePathCondition(cfg),
 		conditions: conditions{

@@ -62,7 +62,6 @@ var (
 
 	valueAll           = []byte("*")
 	valueTrue          = []byte("true")
-	valueOrigin        = []byte("Origin")
 	valueVaryPreflight = []byte("Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
 )
 
@@ -103,7 +102,7 @@ func (c *CORS) Apply(h *exchange.Header, r *exchange.Request) {
 	if !c.all {
 		// Also without an origin and for those that are refused: a cache must not give
 		// one origin what another got.
-		AddVary(h, valueOrigin)
+		h.AddVary("Origin")
 	}
 }
 
@@ -133,22 +132,6 @@ func add(h *exchange.Header, name, value []byte) {
 	if len(value) > 0 {
 		*h = append(*h, exchange.Field{Name: name, Value: value})
 	}
-}
-
-// AddVary names a request field in Vary, unless it is there already.
-func AddVary(h *exchange.Header, name []byte) {
-	for i := range *h {
-		if !exchange.EqualFold((*h)[i].Name, "Vary") {
-			continue
-		}
-		for element := range bytes.SplitSeq((*h)[i].Value, []byte(",")) {
-			element = bytes.Trim(element, " \t")
-			if bytes.EqualFold(element, name) || string(element) == "*" {
-				return
-			}
-		}
-	}
-	*h = append(*h, exchange.Field{Name: fieldVary, Value: name})
 }
 
 func isTokenList(list []byte) bool {
