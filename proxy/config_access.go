@@ -41,7 +41,8 @@ type ForwardAuthConfig struct {
 	// Authorization and Cookie.
 	RequestHeaders []string `yaml:"request_headers"`
 	// ResponseHeaders are the fields of a 2xx that the server gets. What a client sends
-	// under those names never reaches it. Default none.
+	// under those names never reaches it. X-Forwarded-User names the user as basic_auth
+	// and jwt do, and takes the place of theirs. Default none.
 	ResponseHeaders []string `yaml:"response_headers"`
 	// Timeout is the time until the head of the service's answer, over all attempts.
 	// Default 5s.
@@ -108,12 +109,16 @@ func (c *ForwardAuthConfig) Validate() error {
 		faults.add("path", `got %q; want a path that begins with "/", percent-encoded`, c.Path)
 	}
 	for i, name := range c.RequestHeaders {
-		faults.put(fmt.Sprintf("request_headers[%d]", i), checkFieldName(name))
+		at, err := fmt.Sprintf("request_headers[%d]", i), checkFieldName(name)
+		faults.put(at, err)
+		if err == nil && fieldKindOf([]byte(name)) != fieldOther {
+			faults.add(at, "got %q; want a field of the client's that is not about its connection or its way", name)
+		}
 	}
 	for i, name := range c.ResponseHeaders {
 		at := fmt.Sprintf("response_headers[%d]", i)
 		faults.put(at, checkFieldName(name))
-		if checkFieldName(name) == nil {
+		if checkFieldName(name) == nil && !strings.EqualFold(name, string(nameForwardedUser)) {
 			faults.put(at, checkGrantedField(name))
 		}
 	}

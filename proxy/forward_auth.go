@@ -144,7 +144,11 @@ func (a *forwardAuth) grant(rq *request) {
 	for i := range rq.resp.Header {
 		f := &rq.resp.Header[i]
 		for _, name := range a.granted {
-			if equalFoldBytes(f.Name, name) {
+			switch {
+			case !equalFoldBytes(f.Name, name):
+			case equalFoldBytes(name, nameForwardedUser):
+				rq.ex.Result.User = string(f.Value) // outgoing writes it.
+			default:
 				rq.granted = append(rq.granted, exchange.Field{Name: name, Value: slices.Clone(f.Value)})
 			}
 		}

@@ -153,7 +153,7 @@ func TestForwardAuth(t *testing.T) {
 		reason       exchange.Reason
 		body         string
 	}{
-		{"yes", "HTTP/1.1 200 OK\r\nX-Auth-User: ann\r\nContent-Length: 3\r\n\r\nyes", 200, "", "ok"},
+		{"yes", "HTTP/1.1 200 OK\r\nX-Auth-User: ann\r\nx-forwarded-user: ann@login\r\nContent-Length: 3\r\n\r\nyes", 200, "", "ok"},
 		{"yes without body", "HTTP/1.1 204 No Content\r\nX-Auth-User: ann\r\n\r\n", 200, "", "ok"},
 		{"yes, chunked", "HTTP/1.1 200 OK\r\nX-Auth-User: ann\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nyes\r\n0\r\n\r\n", 200, "", "ok"},
 		{"no", "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno", 403, exchange.ReasonAuthAnswer, "no"},
@@ -171,11 +171,11 @@ func TestForwardAuth(t *testing.T) {
 				route: func(r *RouteConfig) {
 					auth := &ForwardAuthConfig{}
 					auth.SetDefaults()
-					auth.Upstream, auth.Path, auth.ResponseHeaders = "app", "/auth?x=1", []string{"X-Auth-User"}
+					auth.Upstream, auth.Path, auth.ResponseHeaders = "app", "/auth?x=1", []string{"X-Auth-User", "X-Forwarded-User"}
 					r.Access.ForwardAuth = auth
 				}})
 			got, result := b.fetch(t, "POST /a/b?c=d HTTP/1.1\r\nHost: site.example\r\nCookie: s=1\r\nX-Auth-User: root\r\nx_auth_user: root\r\n"+
-				"X-Secret: 1\r\nX-Forwarded-Uri: /lie\r\nContent-Length: 4\r\n\r\nbody")
+				"X-Secret: 1\r\nX-Forwarded-User: root\r\nX-Forwarded-Uri: /lie\r\nContent-Length: 4\r\n\r\nbody")
 			if got.status != c.want || got.body != c.body || result.Reason != c.reason {
 				t.Fatalf("got %+v, reason %q; want %d %q, reason %q", got, result.Reason, c.want, c.body, c.reason)
 			}
@@ -195,6 +195,13 @@ func TestForwardAuth(t *testing.T) {
 			req := receive(t, seen, "the request")
 			if req.Method != "POST" || req.URL.Path != "/a/b" || fmt.Sprint(req.Header["X-Auth-User"], req.Header["X_auth_user"]) != "[ann] []" {
 				t.Errorf("the server got %s %s %v", req.Method, req.URL, req.Header)
+			}
+			want := ""
+			if c.name == "yes" {
+				want = "ann@login"
+			}
+			if got := strings.Join(req.Header["X-Forwarded-User"], ","); got != want || result.User != want {
+				t.Errorf("got user %q for the server and %q in the log; want %q", got, result.User, want)
 			}
 			if stats := pool(b.members[0]).Stats(); stats.Dials != 1 {
 				t.Errorf("got %d connections; want one for both", stats.Dials)
@@ -242,7 +249,8 @@ func TestAccessValidate(t *testing.T) {
 		"forward_auth.path: ":                 {ForwardAuth: auth(func(c *ForwardAuthConfig) { c.Path = "a b" })},
 		"forward_auth.timeout: ":              {ForwardAuth: auth(func(c *ForwardAuthConfig) { c.Timeout = 0 })},
 		"forward_auth.request_headers[0]: ":   {ForwardAuth: auth(func(c *ForwardAuthConfig) { c.RequestHeaders = []string{"Connection"} })},
-		"forward_auth.response_headers[0]: ":  {ForwardAuth: auth(func(c *ForwardAuthConfig) { c.ResponseHeaders = []string{"X-Forwarded-User"} })},
+		"forward_auth.response_headers[0]: ":  {ForwardAuth: auth(func(c *ForwardAuthConfig) { c.ResponseHeaders = []string{"X-Forwarded-For"} })},
+		"forward_auth.request_headers[1]: ":   {ForwardAuth: auth(func(c *ForwardAuthConfig) { c.RequestHeaders = []string{"Cookie", "X-Forwarded-For"} })},
 		"forward_auth.response_headers[1]: g": {ForwardAuth: auth(func(c *ForwardAuthConfig) { c.ResponseHeaders = []string{"X-A", "a b"} })},
 	} {
 		err := c.Validate()

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"os"
@@ -8,9 +9,12 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"drover/exchange"
 
+	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/crypto/bcrypt"
 )
 
@@ -122,4 +126,63 @@ func TestUsersFileRefused(t *testing.T) {
 			t.Errorf("realm %q is taken", realm)
 		}
 	}
+}
+
+// TestBasicBusy floods: whoever waits too long for a turn is told so, and a right
+// password is not called wrong.
+func TestBasicBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBasic(t, "ann:"+hash(t, "secret"))
+		for range cap(b.slots) {
+			b.slots <- struct{}{}
+		}
+		begin := time.Now()
+		r := basic("ann:secret")
+		if _, err := b.Check(&r); !errors.Is(err, ErrBusy) || time.Since(begin) != slotWait {
+			t.Errorf("got %v after %v; want ErrBusy after %v", err, time.Since(begin), slotWait)
+		}
+		go func() {
+			time.Sleep(slotWait / 2)
+			<-b.slots
+		}()
+		if user, err := b.Check(&r); user != "ann" || err != nil {
+			t.Errorf("with a turn in time: got %q, %v; want ann", user, err)
+		}
+	})
+}
+
+// FuzzRequest has foreign bytes wherever access reads them.
+func FuzzRequest(f *testing.F) {
+	f.Add([]byte("Basic YW5uOnNlY3JldA=="), []byte("https://a.example"))
+	f.Add([]byte("Bearer eyJhbGciOiJub25lIn0.e30."), []byte("https://x.b.example"))
+	f.Add([]byte("Bearer ..."), []byte("null"))
+	b := newBasic(f, "ann:"+hash(f, "secret"))
+	j := newJWT(f, keysFile(f, newIssuer(f, "k", jose.ES256).public()), nil)
+	c, err := NewCORS(&CORSConfig{Origins: []string{"https://a.example", "https://*.b.example"}, Headers: []string{"*"}, Methods: []string{"*"}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, authorization, origin []byte) {
+		r := exchange.Request{Method: []byte("OPTIONS"), Header: exchange.Header{
+			{Name: []byte("Authorization"), Value: authorization}, {Name: []byte("Origin"), Value: origin},
+			{Name: []byte("Access-Control-Request-Method"), Value: origin}, {Name: []byte("Access-Control-Request-Headers"), Value: authorization},
+		}}
+		if user, err := b.Check(&r); err == nil && user != "ann" {
+			t.Errorf("%q is user %q", authorization, user)
+		}
+		if _, err := j.Check(&r, now); err == nil {
+			t.Errorf("%q is a token", authorization)
+		}
+		answer := c.Preflight(&r)
+		var h exchange.Header
+		c.Apply(&h, &r)
+		for _, f := range append(h, answer.Header...) {
+			if bytes.ContainsAny(f.Value, "\r\n\x00") {
+				t.Errorf("got %q: %q", f.Name, f.Value)
+			}
+		}
+		if got := h.Get("Access-Control-Allow-Origin"); got != nil && string(got) != "https://a.example" && !bytes.HasSuffix(got, []byte(".b.example")) {
+			t.Errorf("origin %q is allowed", got)
+		}
+	})
 }

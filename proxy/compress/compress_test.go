@@ -290,3 +290,27 @@ func BenchmarkEncode(b *testing.B) {
 		})
 	}
 }
+
+// FuzzBegin has foreign bytes wherever they decide something.
+func FuzzBegin(f *testing.F) {
+	f.Add([]byte("gzip;q=0.5, *;q=0"), []byte("text/html; charset=x"), []byte("no-transform"), []byte(`"x"`))
+	p := newPolicy(f, nil)
+	f.Fuzz(func(t *testing.T, accept, kind, control, tag []byte) {
+		req := exchange.Request{Method: []byte("GET"), ProtoMinor: 1, Header: exchange.Header{{Name: []byte("Accept-Encoding"), Value: accept}}}
+		r := exchange.Response{Status: 200, ContentLength: 5000, Header: exchange.Header{
+			{Name: []byte("Content-Type"), Value: kind}, {Name: []byte("Cache-Control"), Value: control}, {Name: []byte("ETag"), Value: tag},
+		}}
+		e := p.Begin(&r, &req, io.Discard)
+		coding := string(r.Header.Get("Content-Encoding"))
+		if (e != nil) != (coding != "") || (e != nil) != (r.ContentLength == exchange.LengthUnknown) {
+			t.Errorf("got %v, %q, length %d", e, coding, r.ContentLength)
+		}
+		if e == nil {
+			return
+		}
+		if !bytes.Contains(bytes.ToLower(accept), []byte(coding)) && !bytes.Contains(accept, []byte("*")) {
+			t.Errorf("got %q for %q", coding, accept)
+		}
+		e.Release()
+	})
+}
