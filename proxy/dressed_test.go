@@ -49,6 +49,7 @@ sys.stdout.write(gzip.decompress(r.read()).decode())`
 	for _, command := range [][]string{
 		{"curl", "-sS", "--compressed", url},
 		{"curl", "-sS", "--compressed", "-H", "Accept-Encoding: gzip", url},
+		{"curl", "-sS", "--compressed", "--http2-prior-knowledge", url},
 		{"python3", "-c", script, url},
 		{"node", "-e", node, url},
 	} {

@@ -109,6 +109,7 @@ func TestWhatIsCompressed(t *testing.T) {
 		{"no type", "GET", 200, 1024, nil, false},
 		{"image", "GET", 200, 1024, []string{"Content-Type: image/png"}, false},
 		{"events", "GET", 200, -1, []string{"Content-Type: text/event-stream"}, false},
+		{"gRPC", "GET", 200, -1, []string{"Content-Type: application/grpc+json"}, false},
 		{"encoded", "GET", 200, 1024, []string{"Content-Type: text/html", "content-encoding: gzip"}, false},
 		{"no-transform", "GET", 200, 1024, []string{"Content-Type: text/html", "Cache-Control: public, No-Transform"}, false},
 		{"digest", "GET", 200, 1024, []string{"Content-Type: text/html", "Content-Digest: sha-256=:x:"}, false},
@@ -131,6 +132,10 @@ func TestWhatIsCompressed(t *testing.T) {
 	}
 	if e, r := begin(p, "GET", "gzip", 0, 200, 2000, "Content-Type: text/html"); e != nil || r.Header.Has("Content-Encoding") || !r.Header.Has("Vary") {
 		t.Errorf("HTTP/1.0: got %v, %q", e, r.Header)
+	}
+	two := &exchange.Request{Method: []byte("GET"), ProtoMajor: 2, Header: fields("Accept-Encoding: gzip")}
+	if e := p.Begin(&exchange.Response{Status: 200, ContentLength: -1, Header: fields("Content-Type: text/html")}, two, io.Discard); e == nil {
+		t.Error("HTTP/2: not compressed")
 	}
 	if e, _ := begin(p, "GET", "gzip, identity;q=0", 1, 200, 10, "Content-Type: text/html"); e == nil {
 		t.Error("a small body goes to a client that takes none but compressed ones")

@@ -23,9 +23,10 @@ type Config struct {
 	// several as well. Default zstd, br, gzip.
 	Encodings []string `yaml:"encodings"`
 	// Types are the media types that are compressed: "text/css", "text/*" for all of a
-	// kind, "+json" for all with that suffix. text/event-stream must be named in full:
-	// compressed, each event costs a flush. Default the common types of text: text/*,
-	// +json, +xml, JavaScript, WebAssembly, SVG and uncompressed fonts.
+	// kind, "+json" for all with that suffix. text/event-stream, of which each event costs
+	// a flush, and the types of gRPC, which compresses by itself, must be named in full.
+	// Default the common types of text: text/*, +json, +xml, JavaScript, WebAssembly, SVG
+	// and uncompressed fonts.
 	Types []string `yaml:"types"`
 	// MinSize is the length of a body from which compression is worth it. One whose
 	// length is not known is compressed. Default 1KiB.

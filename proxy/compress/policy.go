@@ -75,7 +75,7 @@ func (p *Policy) Begin(r *exchange.Response, req *exchange.Request, w io.Writer)
 	}
 	r.Header.AddVary("Accept-Encoding")
 	c := p.choose(&accepted)
-	if c == nil || req.ProtoMinor == 0 {
+	if c == nil || req.ProtoMajor <= 1 && req.ProtoMinor == 0 {
 		return nil
 	}
 	weaken(r.Header)
@@ -141,7 +141,8 @@ func (p *Policy) takes(value []byte) bool {
 	if p.types[string(name)] {
 		return true
 	}
-	if string(name) == "text/event-stream" {
+	// An event stream must be named in full, and so must gRPC, which compresses by itself.
+	if string(name) == "text/event-stream" || bytes.HasPrefix(name, []byte("application/grpc")) {
 		return false
 	}
 	for _, kind := range p.kinds {
