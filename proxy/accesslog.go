@@ -47,8 +47,6 @@ func (l *AccessLog) Log(cfg AccessLogConfig, ex *exchange.Exchange, status int, 
 func appendCombined(dst []byte, e *entry) []byte {
 	ex, rs := e.ex, &e.ex.Result
 	dst = ex.Source().AppendTo(dst)
-	dst = append(dst, " - - ["...)
-	dst = ex.Remote.Addr().Unmap().AppendTo(dst)
 	dst = append(dst, " - "...)
 	dst = appendOr(dst, ex.Result.User)
 	dst = append(dst, " ["...)
@@ -165,7 +163,6 @@ func appendJSON(dst []byte, e *entry) []byte {
 	if ex.TrustedPeer {
 		text("peer", []byte(ex.Remote.Addr().Unmap().String()))
 	}
-	text("client", []byte(ex.Remote.Addr().Unmap().String()))
 	text("user", []byte(rs.User))
 	text("listener", []byte(ex.Listener))
 	text("method", ex.Request.Method)

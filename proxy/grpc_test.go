@@ -78,7 +78,11 @@ func TestGRPCErrors(t *testing.T) {
 		})
 	}
 	silent := startServer(t, func(_ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) })
-	cut := startServer(t, answering("HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n"))
+	cut := startServer(t, func(c net.Conn, r *bufio.Reader) {
+		if _, _, err := readRequest(r); err == nil {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n") // the client sees what came.
+		}
+	})
 	f("no server", "14", exchange.ReasonNoServer, setup{})
 	f("no connection", "14", exchange.ReasonConnect, setup{servers: []string{refusing(t)}})
 	f("its own deadline", "4", exchange.ReasonTimeout, setup{servers: []string{silent}}, "grpc-timeout: 50m")

@@ -101,7 +101,7 @@ func (g *guard) permits(rq *request) bool {
 }
 
 // clientAddr is the address that access is decided by.
-func clientAddr(ex *exchange.Exchange) netip.Addr { return ex.Remote.Addr() }
+func clientAddr(ex *exchange.Exchange) netip.Addr { return ex.Source() }
 
 // authenticates finds out who the user is.
 func (g *guard) authenticates(rq *request) bool {
