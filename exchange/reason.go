@@ -22,7 +22,7 @@ const (
 	ReasonVersion        Reason = "VN" // 505
 	ReasonMisdirected    Reason = "MD" // 421: for a host that the connection was not made for
 	// 495 in the log: TLS, the client's certificate was missing or refused.
-	ReasonClientCertificate Reason = "CC"
+	ReasonClientCertificate Reason = "CF"
 
 	// Routing and rules.
 	ReasonNoRoute     Reason = "NR" // 404

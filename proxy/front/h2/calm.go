@@ -18,6 +18,9 @@ const (
 	costFrame = 1
 	// costReset is what a stream costs that ends before its answer.
 	costReset = 1
+	// costAnswered is what the reset of a stream costs whose answer was out already: its
+	// client wanted the work and not the answer.
+	costAnswered = 5
 	// costBroken is what a stream costs that we had to break.
 	costBroken = 5
 	// costTooLarge is what a header block costs that is over the limits: decoding it

@@ -267,7 +267,7 @@ func (s *stream) ended() {
 		c.remove(s)
 	}
 	c.mu.Unlock()
-	c.calm.earned.add(4)
+	c.calm.earned.add(1)
 }
 
 // Gone implements exchange.Client.

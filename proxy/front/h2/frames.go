@@ -2,6 +2,7 @@ package h2
 
 import (
 	"io"
+	"runtime"
 
 	"drover/exchange"
 
@@ -213,10 +214,13 @@ func (c *Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
 }
 
 func (c *Conn) rstStream(f *http2.RSTStreamFrame) error {
+	// The handlers go first: those of streams that are given up in numbers must not
+	// pile up behind this reader.
+	defer runtime.Gosched()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.streams[f.StreamID]
-	c.recent.forget(f.StreamID)
+	known := c.recent.forget(f.StreamID)
 	switch {
 	case s != nil:
 		c.calm.pay(costReset)
@@ -224,8 +228,10 @@ func (c *Conn) rstStream(f *http2.RSTStreamFrame) error {
 		c.remove(s)
 	case f.StreamID > c.lastID || f.StreamID%2 == 0:
 		return http2.ConnectionError(http2.ErrCodeProtocol)
-	default:
+	case known:
 		c.calm.pay(costFrame)
+	default:
+		c.calm.pay(costAnswered)
 	}
 	return nil
 }

@@ -22,6 +22,9 @@ type block struct {
 	limit  int
 	most   int // fields
 
+	// list holds the fields as the decoder gave them: many may share one text, which is
+	// copied only for a block that is taken.
+	list     []hpack.HeaderField
 	fields   exchange.Header
 	text     []byte // what the fields point into
 	pseudo   pseudo
@@ -31,7 +34,7 @@ type block struct {
 
 // pseudo are the pseudo-header fields of a request.
 type pseudo struct {
-	method, scheme, authority, path, protocol []byte
+	method, scheme, authority, path, protocol *string
 	late                                      bool // a regular field has come
 	any                                       bool
 }
@@ -47,8 +50,10 @@ func (c *Conn) headers(f *http2.HeadersFrame) error {
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	}
 	limits := c.opts.Limits()
-	c.block = block{id: f.StreamID, end: f.StreamEnded(), limit: limits.MaxHeader, most: limits.MaxFields}
-	c.block.text = make([]byte, 0, 512)
+	clear(c.block.list)
+	c.block = block{
+		id: f.StreamID, end: f.StreamEnded(), limit: limits.MaxHeader, most: limits.MaxFields, list: c.block.list[:0],
+	}
 	c.dec.SetEmitFunc(c.block.emit)
 	c.dec.SetMaxStringLength(4 * limits.MaxHeader)
 	c.enter(stateBlock)
@@ -97,7 +102,7 @@ func (c *Conn) fragment(p []byte) error {
 // emit takes a field of a block.
 func (b *block) emit(f hpack.HeaderField) {
 	b.size += int(f.Size())
-	if b.tooLarge || b.size > b.limit || len(b.fields) >= b.most {
+	if b.tooLarge || b.size > b.limit || len(b.list) >= b.most {
 		b.tooLarge = true
 		return
 	}
@@ -115,10 +120,22 @@ func (b *block) emit(f hpack.HeaderField) {
 	if !isName(f.Name) || !isFieldValue(f.Value) {
 		b.bad = true
 	}
-	if f.Name == "cookie" && b.joinCookie(f.Value) {
-		return
+	b.list = append(b.list, f)
+}
+
+// take copies a block that is whole into memory of its own.
+func (b *block) take() {
+	if b.tooLarge {
+		b.list, b.size = b.list[:0], 0 // they are of no use.
 	}
-	b.fields = append(b.fields, exchange.Field{Name: b.keep(f.Name), Value: b.keep(f.Value)})
+	b.text = make([]byte, 0, b.size)
+	b.fields = make(exchange.Header, 0, len(b.list)+1)
+	for _, f := range b.list {
+		if f.Name == "cookie" && b.joinCookie(f.Value) {
+			continue
+		}
+		b.fields = append(b.fields, exchange.Field{Name: b.keep(f.Name), Value: b.keep(f.Value)})
+	}
 }
 
 // joinCookie joins what a client has split to compress it (RFC 9113, section 8.2.3).
@@ -144,7 +161,7 @@ func (b *block) keep(text string) []byte {
 
 func (b *block) pseudoField(name, value string) {
 	b.pseudo.any = true
-	var at *[]byte
+	var at **string
 	switch name {
 	case ":method":
 		at = &b.pseudo.method
@@ -161,7 +178,7 @@ func (b *block) pseudoField(name, value string) {
 		b.bad = true
 		return
 	}
-	*at = b.keep(value)
+	*at = &value
 }
 
 // blockEnds handles a whole block.
@@ -175,6 +192,7 @@ func (c *Conn) blockEnds() error {
 	if b.tooLarge {
 		c.calm.pay(costTooLarge)
 	}
+	b.take()
 	c.mu.Lock()
 	s := c.streams[id]
 	known := id <= c.lastID
@@ -248,13 +266,24 @@ func (c *Conn) request(id uint32) error {
 // complete reports whether a request has the pseudo-fields that it must have.
 func (b *block) complete() bool {
 	p := &b.pseudo
-	if string(p.method) == "CONNECT" && p.protocol == nil {
-		return p.scheme == nil && p.path == nil && len(p.authority) > 0
+	connect := p.method != nil && *p.method == "CONNECT"
+	if connect && p.protocol == nil {
+		return p.scheme == nil && p.path == nil && isFilled(p.authority)
 	}
-	if p.protocol != nil && string(p.method) != "CONNECT" {
+	if p.protocol != nil && !connect {
 		return false
 	}
-	return len(p.method) > 0 && len(p.path) > 0 && len(p.scheme) > 0
+	return isFilled(p.method) && isFilled(p.path) && isFilled(p.scheme)
+}
+
+func isFilled(value *string) bool { return value != nil && *value != "" }
+
+// pseudoText gives a pseudo-field as the exchange has it, nil for none.
+func (b *block) pseudoText(value *string) []byte {
+	if value == nil {
+		return nil
+	}
+	return b.keep(*value)
 }
 
 // length gives the body's length as exchange.Request.ContentLength has it.
@@ -293,21 +322,23 @@ func (b *block) expects() bool {
 
 // fill makes the exchange of a stream. A status that is not 0 says how to refuse it.
 func (c *Conn) fill(s *stream) (status int, reason exchange.Reason) {
-	p := &c.block.pseudo
+	b := &c.block
+	p := &b.pseudo
 	s.exch = exchange.Exchange{Client: s}
 	req := &s.exch.Request
 	*req = exchange.Request{
-		Method: p.method, Target: p.path, Host: p.authority, ProtoMajor: 2, Header: s.fields, ContentLength: s.head.length,
+		Method: b.pseudoText(p.method), Target: b.pseudoText(p.path), Host: b.pseudoText(p.authority),
+		ProtoMajor: 2, Header: s.fields, ContentLength: s.head.length,
 	}
 	c.opts.Address(&s.exch)
 	hosts := s.fields.Count("host")
 	switch host := s.fields.Get("host"); {
-	case hosts > 1, hosts == 1 && p.authority != nil && !bytes.EqualFold(host, p.authority):
+	case hosts > 1, hosts == 1 && p.authority != nil && !bytes.EqualFold(host, req.Host):
 		return 400, exchange.ReasonBadRequest
 	case p.authority == nil:
 		req.Host = host
 	}
-	if p.protocol != nil && string(p.protocol) != "websocket" {
+	if p.protocol != nil && *p.protocol != "websocket" {
 		return 501, exchange.ReasonMethod
 	}
 	if p.protocol != nil {

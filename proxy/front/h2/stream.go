@@ -28,13 +28,15 @@ func (r *recent) add(id uint32) {
 	r.next = (r.next + 1) % len(r.ids)
 }
 
-// forget is for a stream whose client has heard.
-func (r *recent) forget(id uint32) {
+// forget is for a stream whose client has heard. It reports whether it was known.
+func (r *recent) forget(id uint32) bool {
 	for i, known := range r.ids {
 		if known == id {
 			r.ids[i] = 0
+			return true
 		}
 	}
+	return false
 }
 
 func (r *recent) has(id uint32) bool {
