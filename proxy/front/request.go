@@ -229,6 +229,11 @@ func (r *request) absolute(options bool) refusal {
 		return badRequest
 	}
 	if r.hostAt != 0 {
+		// RFC 9112, section 3.2.2 has the target win. Who sends two hosts means to be
+		// read differently by two readers.
+		if !sameHost(r.fields[r.hostAt-1].Value, r.host) {
+			return badRequest
+		}
 		r.fields[r.hostAt-1].Value = r.host
 	}
 	switch rest = rest[end:]; {
@@ -242,6 +247,14 @@ func (r *request) absolute(options bool) refusal {
 		r.target = rest
 	}
 	return accepted
+}
+
+// sameHost compares two hosts, case and the ports of http and https apart.
+func sameHost(a, b []byte) bool {
+	for _, port := range []string{":", ":80", ":443"} {
+		a, b = bytes.TrimSuffix(a, []byte(port)), bytes.TrimSuffix(b, []byte(port))
+	}
+	return bytes.EqualFold(a, b)
 }
 
 // switches gives the protocol that the client wants to switch to, "" for none. A

@@ -130,7 +130,7 @@ func TestClientAuth(t *testing.T) {
 				t.Errorf("got %v; want %q", err, want)
 			}
 		}
-		rejects := "495 CC, 495 CC"
+		rejects := "495 CF, 495 CF"
 		if want == "" {
 			rejects = ""
 		}
