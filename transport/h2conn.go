@@ -98,6 +98,7 @@ func newH2(ctx context.Context, c *conn) (*h2conn, error) {
 	h.encoder.SetMaxDynamicTableSize(0)
 	h.fields = hpack.NewDecoder(4<<10, h.block.emit)
 
+	h.flushing = true // not before there is all that a flush may need
 	until, _ := ctx.Deadline()
 	if err := c.SetDeadline(until); err != nil {
 		return nil, err
@@ -111,6 +112,7 @@ func newH2(ctx context.Context, c *conn) (*h2conn, error) {
 	h.lastRead.Store(h.usedAt.UnixNano())
 	h.tick = time.AfterFunc(c.settings.IdleTimeout, h.look)
 	go h.read()
+	go h.flush()
 	return h, nil
 }
 

@@ -258,9 +258,17 @@ func (s *h2stream) close() {
 		delete(c.streams, s.id)
 	}
 	c.usedAt = time.Now()
+	cfg := c.pool.settings.Load()
+	unused := c.active == 0 && len(c.streams) == 0
+	if unused && c.err == nil && cfg.IdleTimeout < cfg.HTTP2.PingAfter {
+		c.tick.Reset(cfg.IdleTimeout) // else the timer runs out soon enough by itself
+	}
 	c.endIfUnused()
 	c.mu.Unlock()
-	if err != nil {
+	switch {
+	case err != nil:
 		c.die(err)
+	case unused && c.pool.h2.unused() > cfg.IdleConnections:
+		c.retire()
 	}
 }

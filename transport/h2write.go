@@ -21,7 +21,7 @@ func (c *h2conn) queue(err error) error {
 		return err
 	case c.queued.Len() > h2MaxQueued:
 		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
-	case !c.flushing && c.err == nil && c.in != nil:
+	case !c.flushing && c.err == nil:
 		c.flushing = true
 		go c.flush()
 	}
@@ -111,7 +111,7 @@ func (c *h2conn) takeQueued() {
 // that it has to answer a PING is as good as gone.
 func (c *h2conn) send() error {
 	defer c.wbuf.Reset()
-	if err := c.SetWriteDeadline(time.Now().Add(c.settings.HTTP2.PingTimeout)); err != nil {
+	if err := c.SetWriteDeadline(time.Now().Add(c.pool.settings.Load().HTTP2.PingTimeout)); err != nil {
 		return err
 	}
 	_, err := c.Conn.Write(c.wbuf.Bytes())
