@@ -1,11 +1,15 @@
 package transport
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,18 +29,55 @@ func begin(t *testing.T, p *Pool, req *exchange.Request) *Response {
 	return resp
 }
 
-// TestH2GreetAndLeave: a server that is gone as soon as it has greeted.
-func TestH2GreetAndLeave(t *testing.T) {
-	id := script(t, func(_ int, p *peer) {
-		_ = http2.NewFramer(p, nil).WriteSettings()
-		p.reset()
-	})
-	pool := newPool(t, id, h2c)
-	for range 200 {
-		if got := run(pool, get("GET")); got.err == nil {
-			t.Fatalf("got %+v", got)
+// greeter is a connection that greets, takes a greeting and fails.
+type greeter struct {
+	net.Conn
+	in     io.Reader
+	writes atomic.Int32
+	failed chan struct{}
+}
+
+func (g *greeter) Read(p []byte) (int, error) { return g.in.Read(p) }
+
+func (g *greeter) Write(p []byte) (int, error) {
+	if g.writes.Add(1) == 2 {
+		close(g.failed)
+		return 0, net.ErrClosed
+	}
+	return len(p), nil
+}
+
+// SetDeadline ends the greeting. It lets a write that came too early fail first.
+func (g *greeter) SetDeadline(at time.Time) error {
+	if at.IsZero() {
+		select {
+		case <-g.failed:
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
+	return nil
+}
+
+func (g *greeter) SetWriteDeadline(time.Time) error { return nil }
+
+func (g *greeter) Close() error { return nil }
+
+// TestH2GreetAndLeave: a server that is gone as soon as it has greeted meets a
+// connection that is made.
+func TestH2GreetAndLeave(t *testing.T) {
+	var settings bytes.Buffer
+	_ = http2.NewFramer(&settings, nil).WriteSettings()
+	g := &greeter{in: &settings, failed: make(chan struct{})}
+	pool := newPool(t, backend.ID{Scheme: "http", Host: "h", Port: 1}, h2c)
+	pool.counts.open.Add(1)
+	c := &conn{pool: pool, settings: pool.settings.Load(), wire: &wire{Conn: g}}
+	c.Conn = c.wire
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := newH2(ctx, c); err != nil {
+		t.Fatal(err)
+	}
+	<-g.failed
 }
 
 // TestH2MaxStreams: a server's limit on streams is kept, and what exceeds it takes

@@ -174,6 +174,7 @@ func TestH2Windows(t *testing.T) {
 	pool := newPool(t, scriptH2(t, func(_ int, p *h2peer) {
 		_ = p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 10})
 		var got bytes.Buffer
+		limit := 10
 		for got.Len() < size {
 			f, err := p.ReadFrame()
 			if err != nil {
@@ -184,22 +185,34 @@ func TestH2Windows(t *testing.T) {
 				continue
 			}
 			got.Write(d.Data())
+			if got.Len() > limit {
+				t.Errorf("%d bytes have come; the windows allow %d", got.Len(), limit)
+			}
 			switch got.Len() {
 			case 10: // below zero, and up again
 				_ = p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 2})
 				_ = p.WriteWindowUpdate(1, 8+5)
+				limit = 15
 			case 15:
 				_ = p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 7})
+				limit = 20
 			case 20:
 				_ = p.WriteWindowUpdate(1, 100)
+				limit = size
 			}
 		}
 		received <- got.String()
 		p.head(1, true, ":status: 200")
 	}), h2c)
-	// A first request settles the settings.
 	body := strings.Repeat("0123456789", size/10)
-	r := post(&slowStart{body: strings.NewReader(body), pool: pool, t: t}, exchange.LengthUnknown)
+	r := post(&slowStart{body: strings.NewReader(body), t: t, known: func() bool {
+		pool.h2.mu.Lock()
+		c := pool.h2.conns[0]
+		pool.h2.mu.Unlock()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.firstSend != h2FirstWindow
+	}}, exchange.LengthUnknown)
 	if got := run(pool, r); got.err != nil || got.status != 200 {
 		t.Errorf("got %+v", got)
 	}
@@ -208,22 +221,15 @@ func TestH2Windows(t *testing.T) {
 	}
 }
 
-// slowStart gives the body once the server's window is known.
+// slowStart gives the body once the server's settings are known.
 type slowStart struct {
-	body io.Reader
-	pool *Pool
-	t    *testing.T
+	body  io.Reader
+	known func() bool
+	t     *testing.T
 }
 
 func (s *slowStart) Read(p []byte) (int, error) {
-	eventually(s.t, "the server's settings have come", func() bool {
-		s.pool.h2.mu.Lock()
-		c := s.pool.h2.conns[0]
-		s.pool.h2.mu.Unlock()
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.firstSend != h2FirstWindow
-	})
+	eventually(s.t, "the server's settings have come", s.known)
 	return s.body.Read(p)
 }
 
@@ -239,3 +245,86 @@ func TestH2StalledUpload(t *testing.T) {
 type zeroes struct{}
 
 func (zeroes) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// TestH2StoppedUpload: an upload that nobody wants any more ends, and nothing of it
+// follows the word that it has ended.
+func TestH2StoppedUpload(t *testing.T) {
+	play := func(stop bool) func(int, *h2peer) {
+		return func(_ int, p *h2peer) {
+			over := false
+			for {
+				f, err := p.ReadFrame()
+				if err != nil {
+					return
+				}
+				switch f := f.(type) {
+				case *http2.MetaHeadersFrame:
+					p.head(f.StreamID, true, ":status: 200")
+					if stop {
+						_ = p.WriteRSTStream(f.StreamID, http2.ErrCodeNo)
+					}
+				case *http2.RSTStreamFrame:
+					over = true
+				case *http2.DataFrame:
+					if over {
+						t.Error("bytes follow the end of a stream")
+					}
+					_ = p.WriteWindowUpdate(0, f.Length)
+					_ = p.WriteWindowUpdate(f.StreamID, f.Length)
+				}
+			}
+		}
+	}
+	for range 20 {
+		pool := newPool(t, scriptH2(t, play(false)), h2c)
+		begin(t, pool, post(zeroes{}, exchange.LengthUnknown)).Close()
+		begin(t, pool, get("GET")).Close()
+	}
+	pool := newPool(t, scriptH2(t, play(true)), h2c)
+	resp := begin(t, pool, post(zeroes{}, exchange.LengthUnknown))
+	eventually(t, "the upload ends when the server says so", func() bool { return !resp.Uploading() })
+	resp.Close()
+}
+
+// TestH2FrameSize: no frame is larger than the server takes.
+func TestH2FrameSize(t *testing.T) {
+	sizes := make(chan [3]uint32, 1)
+	pool := newPool(t, scriptH2(t, func(_ int, p *h2peer) {
+		var largest [3]uint32
+		p.ReadMetaHeaders = nil
+		_ = p.WriteSettings(http2.Setting{ID: http2.SettingMaxFrameSize, Val: 20 << 10})
+		for data := uint32(0); data < 60<<10; {
+			f, err := p.ReadFrame()
+			if err != nil {
+				break
+			}
+			switch h := f.Header(); h.Type {
+			case http2.FrameHeaders:
+				largest[0] = h.Length
+			case http2.FrameContinuation:
+				largest[1] = max(largest[1], h.Length)
+			case http2.FrameData:
+				data += h.Length
+				largest[2] = max(largest[2], h.Length)
+			}
+		}
+		sizes <- largest
+		p.head(1, true, ":status: 200")
+	}), h2c)
+	// The server's setting comes while the body is held back.
+	r := post(&slowStart{body: io.LimitReader(zeroes{}, 60<<10), t: t, known: func() bool {
+		pool.h2.mu.Lock()
+		c := pool.h2.conns[0]
+		pool.h2.mu.Unlock()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.maxFrame != h2FirstFrame
+	}}, 60<<10)
+	r.Header.Add("Long", strings.Repeat("~", 40<<10))
+	if got := run(pool, r); got.err != nil {
+		t.Fatal(got.err)
+	}
+	if got := <-sizes; got[0] > h2FirstFrame && got[0] > 20<<10 || got[1] > 20<<10 || got[2] != 20<<10 {
+		t.Errorf("got frames of up to %d bytes; want at most 20 KiB, and as large for the body", got)
+	}
+}

@@ -217,9 +217,6 @@ func (c *h2conn) takeFragment(fragment []byte, last bool) error {
 	if c.block.coded += len(fragment); c.block.coded > 2*c.block.limit+h2FirstFrame {
 		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
 	}
-	if c.block.pieces++; c.block.pieces > h2MaxPieces {
-		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
-	}
 	if _, err := c.fields.Write(fragment); err != nil {
 		return http2.ConnectionError(http2.ErrCodeCompression)
 	}

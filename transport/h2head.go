@@ -11,17 +11,13 @@ import (
 	"drover/exchange"
 )
 
-// h2MaxPieces bounds the frames of one header block (CVE-2024-27316 and its kin).
-const h2MaxPieces = 64
-
 // h2block is a header block on its way in. What is wrong with a field is kept until
 // the block's end: the decoder must see all of it, or no later block makes sense.
 type h2block struct {
-	id     uint32
-	end    bool // of the stream
-	limit  int
-	coded  int // bytes so far
-	pieces int // frames so far
+	id    uint32
+	end   bool // of the stream
+	limit int
+	coded int // bytes so far
 
 	size    int // of the list, as RFC 9113, section 6.5.2, counts
 	status  int
