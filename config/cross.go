@@ -8,6 +8,7 @@ import (
 	"drover/backend"
 	"drover/discovery/format"
 	"drover/proxy"
+	"drover/transport"
 )
 
 // crossValidate checks what no block can check alone: that names are unique and
@@ -105,11 +106,15 @@ func (l *loader) checkUpstream(u *Upstream, path string) {
 		l.at(path+".discover.zookeeper", "got it without a zookeeper block; want one at the top level, such as zookeeper: { servers: [ \"127.0.0.1:2181\" ] }")
 	}
 	seen := map[string]int{}
+	protocol := u.Transport.Protocol
 	for i := range u.Servers {
 		at := indexed(path+".servers", i) + ".address"
 		id, ok := serverID(u.Servers[i].Address)
 		if !ok {
 			continue // said by the block.
+		}
+		if id.Scheme == "http" && protocol == transport.ProtocolH2 || id.Scheme == "https" && protocol == transport.ProtocolH2C {
+			l.at(path+".transport.protocol", "got %s, and %s in servers; want h2 with https servers and h2c with http servers", protocol, id)
 		}
 		if earlier, twice := seen[id.String()]; twice {
 			l.at(at, "got %s, which is %s too; want each server once", id, indexed("servers", earlier))

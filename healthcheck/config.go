@@ -28,6 +28,9 @@ type CheckConfig struct {
 	// Host is the Host field of http and the authority of grpc. Default: the server's
 	// address.
 	Host string `yaml:"host"`
+	// Protocol is what http is spoken in: auto, h1, h2 or h2c, as in transport. Default:
+	// transport.protocol.
+	Protocol string `yaml:"protocol"`
 	// Headers are further fields of http.
 	Headers []Header `yaml:"headers"`
 	// Statuses are what http accepts: "200", "200-299". Default 200-299. Redirects are
@@ -123,6 +126,7 @@ func (c *CheckConfig) validateType() error {
 		{"path", c.Path != defaults.Path, []string{"http"}},
 		{"method", c.Method != defaults.Method, []string{"http"}},
 		{"host", c.Host != "", []string{"http", "grpc"}},
+		{"protocol", c.Protocol != "", []string{"http"}},
 		{"headers", len(c.Headers) > 0, []string{"http"}},
 		{"statuses", !slices.Equal(c.Statuses, defaults.Statuses), []string{"http"}},
 		{"body", c.Body != "", []string{"http"}},
@@ -151,6 +155,9 @@ func (c *CheckConfig) validateHTTP() error {
 	}
 	if !httpguts.ValidHostHeader(c.Host) {
 		fault("host", "got %q; want a host name, with a port if needed", c.Host)
+	}
+	if c.Protocol != "" && !slices.Contains(protocols, c.Protocol) {
+		fault("protocol", "got %q; want one of %s", c.Protocol, strings.Join(protocols, ", "))
 	}
 	for i, h := range c.Headers {
 		faults = append(faults, invalid.In(fmt.Sprintf("headers[%d]", i), h.validate()))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -15,20 +16,20 @@ import (
 	"drover/backend"
 )
 
-// httpChecker sends one HTTP/1.1 request over a connection of its own and looks at
-// the status and, if asked to, the body. It writes and reads the messages on the
-// connection itself, which puts one deadline over everything and needs no pool. All
-// of it is immutable.
+// httpChecker sends one request over a connection of its own and looks at the status
+// and, if asked to, the body. HTTP/1.1 it writes and reads on the connection itself,
+// which puts one deadline over everything and needs no pool. All of it is immutable.
 type httpChecker struct {
-	dialer  *dialer
-	method  string
-	target  *url.URL
-	host    string // "" for the server's address
-	headers http.Header
-	status  *statusSet
-	want    string         // the statuses, for messages
-	match   *regexp.Regexp // nil for any body
-	text    []byte         // nil for any body
+	dialer   *dialer
+	method   string
+	target   *url.URL
+	host     string // "" for the server's address
+	protocol string // "" is auto
+	headers  http.Header
+	status   *statusSet
+	want     string         // the statuses, for messages
+	match    *regexp.Regexp // nil for any body
+	text     []byte         // nil for any body
 }
 
 func newHTTPChecker(cfg *CheckConfig, d *dialer) (checker, error) {
@@ -41,7 +42,7 @@ func newHTTPChecker(cfg *CheckConfig, d *dialer) (checker, error) {
 		return nil, err
 	}
 	c := &httpChecker{
-		dialer: d, method: cfg.Method, target: target, host: cfg.Host,
+		dialer: d, method: cfg.Method, target: target, host: cfg.Host, protocol: cfg.Protocol,
 		status: status, want: strings.Join(cfg.Statuses, ", "), text: []byte(cfg.BodyContains),
 	}
 	if cfg.Body != "" {
@@ -62,16 +63,16 @@ func newHTTPChecker(cfg *CheckConfig, d *dialer) (checker, error) {
 }
 
 func (c *httpChecker) check(ctx context.Context, id backend.ID) error {
-	conn, err := c.dialer.dial(ctx, id, "http/1.1")
+	offers, err := c.offers(id)
+	if err != nil {
+		return err
+	}
+	conn, err := c.dialer.dial(ctx, id, offers...)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	request := c.request(id)
-	if err := request.Write(conn); err != nil {
-		return failed("sending the request", err)
-	}
-	response, err := readHead(conn, request)
+	response, err := c.ask(ctx, conn, id)
 	if err != nil {
 		return err
 	}
@@ -83,6 +84,22 @@ func (c *httpChecker) check(ctx context.Context, id backend.ID) error {
 		return nil
 	}
 	return c.checkBody(response.Body)
+}
+
+// ask sends the request and gives the answer's head.
+func (c *httpChecker) ask(ctx context.Context, conn net.Conn, id backend.ID) (*http.Response, error) {
+	h2, err := c.speaksH2(conn)
+	switch {
+	case err != nil:
+		return nil, err
+	case h2:
+		return c.askH2(ctx, conn, id)
+	}
+	request := c.request(id)
+	if err := request.Write(conn); err != nil {
+		return nil, failed("sending the request", err)
+	}
+	return readHead(conn, request)
 }
 
 func (c *httpChecker) request(id backend.ID) *http.Request {

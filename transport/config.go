@@ -31,7 +31,8 @@ type Config struct {
 	// the servers' own. Default 60s.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
 	// MaxConnections is the most connections to one server; requests beyond wait as
-	// `limits` says. Default 0: no limit.
+	// `limits` says. With protocol h2 or h2c, many requests share a connection; those
+	// for which none has room wait for connect_timeout. Default 0: no limit.
 	MaxConnections int `yaml:"max_connections"`
 	// MaxResponseHeaderSize bounds a response's head, and its trailers. Default 64KiB.
 	MaxResponseHeaderSize units.Size `yaml:"max_response_header_size"`

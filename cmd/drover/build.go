@@ -43,8 +43,9 @@ func usesZooKeeper(cfg config.Upstream) bool {
 	return cfg.Discover != nil && cfg.Discover.ZooKeeper != nil
 }
 
-// checkOf gives an upstream's check, nil for none, with the TLS settings that it does
-// not have itself: those of the wire that its servers' requests take.
+// checkOf gives an upstream's check, nil for none, with the settings of TLS and the
+// protocol that it does not have itself: those of the wire that its servers' requests
+// take.
 func checkOf(cfg config.Upstream) *healthcheck.CheckConfig {
 	if cfg.Check == nil {
 		return nil
@@ -56,6 +57,9 @@ func checkOf(cfg config.Upstream) *healthcheck.CheckConfig {
 	check.ServerName = cmp.Or(check.ServerName, wire.ServerName)
 	if check.CertFile == "" {
 		check.CertFile, check.KeyFile = wire.CertFile, wire.KeyFile
+	}
+	if check.Type == "http" {
+		check.Protocol = cmp.Or(check.Protocol, string(cfg.Transport.Protocol))
 	}
 	return &check
 }

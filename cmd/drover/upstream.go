@@ -183,11 +183,13 @@ func (e *engine) planProxied(p *upstreamPlan) error {
 	return nil
 }
 
-// limits gives the request limits. An exchange has a connection of its own, and idle
-// ones are used first, so a limit on connections is one on requests.
+// limits gives the request limits. An exchange over HTTP/1.1 has a connection of its
+// own, and idle ones are used first, so a limit on connections is one on requests.
+// Where all is HTTP/2, the pools keep to it.
 func limits(cfg config.Upstream) proxy.LimitConfig {
 	l := cfg.Limits
-	if most := cfg.Transport.MaxConnections; most > 0 && (l.MaxRequestsPerServer == 0 || most < l.MaxRequestsPerServer) {
+	shared := cfg.Transport.Protocol == transport.ProtocolH2 || cfg.Transport.Protocol == transport.ProtocolH2C
+	if most := cfg.Transport.MaxConnections; most > 0 && !shared && (l.MaxRequestsPerServer == 0 || most < l.MaxRequestsPerServer) {
 		l.MaxRequestsPerServer = most
 	}
 	return l
