@@ -1,6 +1,7 @@
 package healthcheck
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -56,6 +57,16 @@ func TestHTTPCheckProtocol(t *testing.T) {
 	f("http", only, "h2c", "HTTP/2.0", "")
 	f("http", only, "h2c", "nothing like it", "body does not match")
 	f("http", only, "auto", "", "waiting for the response")
+}
+
+// TestHTTP2CheckWithoutALPN: a server that chooses nothing has not chosen HTTP/2.
+func TestHTTP2CheckWithoutALPN(t *testing.T) {
+	ca := newAuthority(t)
+	address := listen(t, func(c net.Conn) {
+		_, _ = io.Copy(io.Discard, tls.Server(c, &tls.Config{Certificates: []tls.Certificate{ca.server}}))
+	})
+	cfg := withDefaults(t, func(c *CheckConfig) { c.Protocol, c.CAFile, c.Timeout = "h2", ca.file, 20*time.Second })
+	wantText(t, probe(t, cfg, serverID(t, "https", address)), "does not offer HTTP/2")
 }
 
 // TestHTTP2CheckFailures: a server that speaks something else, or nothing, is told in

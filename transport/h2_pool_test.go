@@ -3,6 +3,8 @@ package transport
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -275,6 +277,22 @@ func TestH2Reload(t *testing.T) {
 	}
 	running.Close()
 	eventually(t, "the connection of before is closed", func() bool { return pool.Stats().Open == 1 })
+}
+
+// TestH2WithoutALPN: a server that chooses nothing has not chosen HTTP/2.
+func TestH2WithoutALPN(t *testing.T) {
+	ca := newAuthority(t)
+	pair := ca.pair(t, "127.0.0.1")
+	id := script(t, func(_ int, p *peer) {
+		_, _ = io.Copy(io.Discard, tls.Server(p.Conn, &tls.Config{Certificates: []tls.Certificate{pair}}))
+	})
+	id.Scheme = "https"
+	pool := newPool(t, id, func(c *Config) { c.Protocol, c.TLS.CAFile = ProtocolH2, ca.file })
+	got := run(pool, get("GET"))
+	wantFailure(t, got.err, backend.FailureConnect, false)
+	if !errors.Is(got.err, errNoH2) {
+		t.Errorf("got %v; want %v", got.err, errNoH2)
+	}
 }
 
 // TestH2Upgrade: what HTTP/2 has no words for goes by HTTP/1.1, where that may be.
