@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"drover/internal/zktest"
 
 	"github.com/miekg/dns"
+	"golang.org/x/crypto/bcrypt"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -27,6 +29,7 @@ import (
 // in the order of their ports.
 type example struct {
 	*setup
+	plain   string // the second listener of tls.yaml
 	a, b, c *peer
 	program *program
 	health  *health.Server // of grpc-check.yaml
@@ -78,6 +81,33 @@ func (e *example) startHealth(t *testing.T) (port string) {
 // not something to start.
 var examples = map[string]func(t *testing.T, e *example){
 	"reference.yaml": nil,
+	"access.yaml": func(t *testing.T, e *example) {
+		long := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain")
+			_, _ = io.WriteString(w, strings.Repeat("x", 2048))
+		})
+		e.a.handler.Store(&long)
+		get := func(path string, fields ...string) *http.Response {
+			t.Helper()
+			resp, _ := fetch(t, client(t, false), "GET", "http://"+e.listen+path, "", fields...)
+			return resp
+		}
+		if got := get("/metrics").StatusCode; got != 403 {
+			t.Errorf("an address outside the range got %d; want 403", got)
+		}
+		if got := get("/admin").StatusCode; got != 401 {
+			t.Errorf("no password got %d; want 401", got)
+		}
+		if got := get("/admin", "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("ann:secret"))).StatusCode; got != 200 {
+			t.Errorf("the right password got %d; want 200", got)
+		}
+		if got := get("/api", "Origin", "https://app.example.com").Header.Get("Access-Control-Allow-Origin"); got != "https://app.example.com" {
+			t.Errorf("the origin is answered %q", got)
+		}
+		if got := get("/", "Accept-Encoding", "gzip"); got.Header.Get("Content-Encoding") != "gzip" || got.Header.Get("Vary") != "Accept-Encoding" {
+			t.Errorf("the answer has %v; want it in gzip", got.Header)
+		}
+	},
 	"canary.yaml": func(t *testing.T, e *example) {
 		if got := e.reached(t, 500, "/"); got["a"]+got["b"] != 500 || got["b"] < 1 || got["b"] > 75 {
 			t.Errorf("requests reached %v; want about 475 and 25", got)
@@ -211,10 +241,17 @@ var examples = map[string]func(t *testing.T, e *example){
 		if got := serialOf(t, e.listen); got != 7 {
 			t.Errorf("the listener shows certificate %d; want 7", got)
 		}
-		c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+		c := &http.Client{
+			Transport:     &http.Transport{DisableKeepAlives: true, ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
 		resp, body := fetch(t, c, "GET", "https://"+e.listen+"/", "")
-		if body != "GET a 0" || resp.Header.Get("Strict-Transport-Security") != "max-age=31536000" {
-			t.Errorf("got %q %v", body, resp.Header)
+		if body != "GET a 0" || resp.ProtoMajor != 2 || resp.Header.Get("Strict-Transport-Security") != "max-age=31536000" {
+			t.Errorf("got %q by %s %v", body, resp.Proto, resp.Header)
+		}
+		resp, _ = fetch(t, c, "GET", "http://"+e.plain+"/x?y=1", "", "Host", "www.test")
+		if resp.StatusCode != 308 || resp.Header.Get("Location") != "https://www.test/x?y=1" {
+			t.Errorf("plain HTTP got %d to %q; want a redirect", resp.StatusCode, resp.Header.Get("Location"))
 		}
 	},
 	"weights.yaml": func(t *testing.T, e *example) {
@@ -260,6 +297,7 @@ func TestExamplesRun(t *testing.T) {
 		t.Run(f.Name(), func(t *testing.T) {
 			e := &example{
 				setup: &setup{listen: freeAddress(t), admin: freeAddress(t)},
+				plain: freeAddress(t),
 				a:     startPeer(t, "a"), b: startPeer(t, "b"), c: startPeer(t, "c"),
 			}
 			dir := e.copyExamples(t)
@@ -275,6 +313,12 @@ func TestExamplesRun(t *testing.T) {
 				put(t, path, replaced(t, string(text), "127.0.0.1:2181", server.Addr()))
 			case "tls.yaml":
 				writePair(t, dir, 7)
+			case "access.yaml":
+				hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+				if err != nil {
+					t.Fatal(err)
+				}
+				put(t, filepath.Join(dir, "users.htpasswd"), "ann:"+string(hash)+"\n")
 			case "grpc-check.yaml":
 				put(t, path, replaced(t, string(text), "port: 9100", "port: "+e.startHealth(t)))
 			case "dns.yaml":
@@ -300,7 +344,7 @@ func TestExamplesRun(t *testing.T) {
 func (e *example) copyExamples(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	addresses := strings.NewReplacer(`":8080"`, `"`+e.listen+`"`,
+	addresses := strings.NewReplacer(`":8080"`, `"`+e.listen+`"`, `":8081"`, `"`+e.plain+`"`,
 		"127.0.0.1:9000", e.a.address, "127.0.0.1:9001", e.b.address, "127.0.0.1:9002", e.c.address,
 		`"port":9000`, `"port":`+port(t, e.a))
 	err := fs.WalkDir(os.DirFS("../../examples"), ".", func(name string, entry fs.DirEntry, err error) error {
