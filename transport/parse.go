@@ -135,39 +135,13 @@ func parseLength(v []byte) (int64, bool) {
 	return n, true
 }
 
-// parseChunkSize reads a chunk's first line: hexadecimal digits and, ignored,
-// extensions (RFC 9112, section 7.1).
+// parseChunkSize reads a chunk's first line.
 func parseChunkSize(line []byte) (int64, error) {
-	var n int64
-	digits := 0
-	for ; digits < len(line); digits++ {
-		v := hexValue(line[digits])
-		if v < 0 {
-			break
-		}
-		if digits >= 15 {
-			return 0, protocolf("got chunk size %.32q; want at most 15 digits", line)
-		}
-		n = n<<4 | int64(v)
-	}
-	rest := bytes.TrimLeft(line[digits:], " \t")
-	if digits == 0 || len(rest) > 0 && rest[0] != ';' || !validValue(rest) {
-		return 0, protocolf("got chunk size %.32q; want hexadecimal digits", line)
+	n, ok := exchange.ParseChunkSize(line)
+	if !ok {
+		return 0, protocolf("got chunk size %.32q; want at most 15 hexadecimal digits", line)
 	}
 	return n, nil
-}
-
-func hexValue(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'a' <= c && c <= 'f':
-		return int(c-'a') + 10
-	case 'A' <= c && c <= 'F':
-		return int(c-'A') + 10
-	default:
-		return -1
-	}
 }
 
 // hasToken reports whether a list field such as Connection holds a token.

@@ -1,14 +1,13 @@
 package front
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
 
 	"drover/exchange"
-
-	"github.com/valyala/fasthttp"
 )
 
 const (
@@ -17,47 +16,47 @@ const (
 	// sent again.
 	smallBody = 8 << 10
 	// unreadBody is how much of a body that nobody wanted is read to keep the
-	// connection. It is fasthttp's limit, which the closing here has to agree with.
+	// connection.
 	unreadBody = 256 << 10
 )
 
-// body is a request body. fasthttp decodes it; what ends it, and whether it is
-// complete, is decided here, since fasthttp takes a chunked body that the client cut
-// between two chunks for a whole one.
+// body is a request body.
 type body struct {
 	// immutable
-	c      *conn
-	header *fasthttp.RequestHeader
-	source io.Reader // nil when there is no body
-	length int64     // as exchange.Request.ContentLength
-	limit  int64     // 0 for none
-	fields int       // limit on trailer fields
+	cl     *client // nil when there is no body
+	length int64   // as exchange.Request.ContentLength
+	limit  int64   // 0 for none
+	fields int     // limit on trailer fields
+	size   int     // and on all of them in bytes
 
 	// atomic
-	count atomic.Int64 // bytes that fasthttp gave
+	count atomic.Int64 // bytes read
 	ended atomic.Bool  // the end was seen
 	bad   atomic.Bool  // it broke: where the next request begins is unknown
 
 	// the reader's goroutine
+	waits    bool   // the client waits for a 100
 	small    []byte // the memory of a small body
 	buffered []byte // a small body as a whole
 	off      int    // read so far of buffered
 	err      error
+	chunks   chunks
 	trailer  exchange.Header
 }
 
 // start prepares for a new exchange.
-func (b *body) start(c *conn, ctx *fasthttp.RequestCtx, length int64, s *settings) {
-	b.c, b.header, b.source, b.length = c, &ctx.Request.Header, nil, length
-	b.limit, b.fields = s.maxBody, s.maxFields
+func (b *body) start(cl *client, s *settings) {
+	b.cl, b.length = nil, cl.req.length
+	b.limit, b.fields, b.size = s.maxBody, s.maxFields, s.maxHeader
+	b.waits = cl.req.expects && cl.req.length != 0
 	b.buffered, b.off, b.err, b.trailer = nil, 0, nil, b.trailer[:0]
+	b.chunks = chunks{text: b.chunks.text[:0]}
 	b.count.Store(0)
-	b.ended.Store(length == exchange.NoBody || length == 0)
-	if length != exchange.NoBody {
-		b.source = ctx.RequestBodyStream()
-		c.body = b
-		if length > 0 {
-			c.wire.startPace()
+	b.ended.Store(b.length == exchange.NoBody || b.length == 0)
+	if b.length != exchange.NoBody {
+		b.cl = cl
+		if b.length > 0 {
+			cl.c.wire.startPace()
 		}
 	}
 }
@@ -65,18 +64,16 @@ func (b *body) start(c *conn, ctx *fasthttp.RequestCtx, length int64, s *setting
 // forget lets go of the connection's memory.
 func (b *body) forget() {
 	clear(b.trailer[:cap(b.trailer)])
-	if b.c != nil {
-		b.c.body = nil
-	}
-	b.c, b.header, b.source, b.buffered = nil, nil, nil, nil
+	b.cl, b.buffered = nil, nil
 	b.length = exchange.NoBody
 	b.ended.Store(true)
 	b.bad.Store(false)
 }
 
-// prefetch reads a small body as a whole.
+// prefetch reads a small body as a whole, unless the client waits to be asked for it:
+// that is the handler's to decide.
 func (b *body) prefetch() error {
-	if b.length < 0 || b.length > smallBody {
+	if b.length < 0 || b.length > smallBody || b.waits {
 		return nil
 	}
 	if b.small == nil {
@@ -85,9 +82,6 @@ func (b *body) prefetch() error {
 	whole := b.small[:b.length]
 	if _, err := io.ReadFull(b, whole); err != nil {
 		return err
-	}
-	if !b.ended.Load() {
-		return fmt.Errorf("%w: no end after %d bytes", exchange.ErrBodyMalformed, b.length)
 	}
 	b.buffered, b.off, b.err = whole, 0, nil
 	return nil
@@ -106,16 +100,18 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.err != nil {
 		return 0, b.err
 	}
-	n, err := b.source.Read(p)
+	if b.waits {
+		b.waits = false
+		b.cl.invite()
+	}
+	n, err := b.read(p)
 	total := b.count.Add(int64(n))
 	switch {
 	case b.limit > 0 && total > b.limit:
 		n, err = 0, exchange.ErrBodyTooLarge
-	case total == b.length:
+	case err == nil && total == b.length, err == io.EOF: //nolint:errorlint // io.Reader's contract is this very value.
 		err = io.EOF
 		b.ended.Store(true)
-	case err == io.EOF: //nolint:errorlint // io.Reader's contract is this very value.
-		err = b.end()
 	case err != nil:
 		err = b.broken(err)
 	}
@@ -129,31 +125,31 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// end decides what an end is that fasthttp reports.
-func (b *body) end() error {
-	if b.length >= 0 || b.c.readErr != nil {
-		return io.ErrUnexpectedEOF
+// read gives io.EOF at the end of a chunked body.
+func (b *body) read(p []byte) (int, error) {
+	if b.length < 0 {
+		return b.readChunk(p)
 	}
-	var verdict scanVerdict
-	if b.trailer, verdict = scanFields(b.trailer, b.header.TrailerHeader(), b.fields); verdict != scanFine {
-		return fmt.Errorf("%w: bad trailer section", exchange.ErrBodyMalformed)
-	}
-	b.ended.Store(true)
-	return io.EOF
+	left := b.length - b.count.Load()
+	n, err := b.cl.c.take(p[:min(int64(len(p)), left)])
+	return n, eofIsCut(err)
 }
 
-// broken says why a body broke, in the words of the exchange. The connection knows
-// it: of its errors, fasthttp wraps some beyond recognition.
+// eofIsCut turns an end where there must be more into a cut.
+func eofIsCut(err error) error {
+	if err == io.EOF { //nolint:errorlint // net.Conn's contract is this very value.
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// broken says why a body broke, in the words of the exchange.
 func (b *body) broken(err error) error {
-	switch cause := b.c.readErr; {
-	case cause == nil:
-		return fmt.Errorf("%w: %w", exchange.ErrBodyMalformed, err)
-	case errors.Is(cause, errFraming):
-		return fmt.Errorf("%w: %w", exchange.ErrBodyMalformed, cause)
-	case errors.Is(cause, errBodyAborted):
-		return errBodyAborted
-	case isTimeout(cause):
-		if b.c.wire.wasAborted() {
+	switch {
+	case errors.Is(err, exchange.ErrBodyMalformed), errors.Is(err, errBodyAborted):
+		return err
+	case isTimeout(err):
+		if b.cl.c.wire.wasAborted() {
 			return errBodyAborted
 		}
 		return exchange.ErrBodyTimeout
@@ -187,5 +183,116 @@ func (b *body) left() int64 {
 // short; reading on will tell.
 func (b *body) hopeless() bool { return b.bad.Load() || b.left() > unreadBody }
 
+// drain reads the rest of a body that nobody wanted, and reports whether the next
+// request begins behind it.
+func (b *body) drain() bool {
+	if b.hopeless() || b.waits {
+		return false
+	}
+	_, err := io.CopyN(io.Discard, b, unreadBody+1)
+	return err == io.EOF //nolint:errorlint // io.Reader's contract is this very value.
+}
+
 // fieldsAfter implements exchange.Request.Trailer.
 func (b *body) fieldsAfter() exchange.Header { return b.trailer }
+
+// chunks is where a chunked body stands (RFC 9112, section 7.1).
+type chunks struct {
+	begun   bool
+	left    int64 // of the chunk
+	framing int64 // bytes that were no content
+	text    []byte
+}
+
+const (
+	// maxChunkLine bounds a chunk's first line with its extensions.
+	maxChunkLine = 4 << 10
+	// A chunked body may spend this many bytes on framing for each byte of content,
+	// and so many besides. What is over it is no upload but a way to keep us busy
+	// (CVE-2023-39326).
+	framingPerByte = 32
+	framingSlack   = 128 << 10
+)
+
+func (b *body) readChunk(p []byte) (int, error) {
+	c, k := b.cl.c, &b.chunks
+	for k.left == 0 {
+		if err := b.nextChunk(); err != nil {
+			return 0, err
+		}
+	}
+	// Small chunks are taken through memory: the framing between them comes along.
+	if len(c.in.unread) == 0 && k.left < inputSize {
+		if err := c.more(); err != nil {
+			return 0, eofIsCut(err)
+		}
+	}
+	n, err := c.take(p[:min(int64(len(p)), k.left)])
+	k.left -= int64(n)
+	return n, eofIsCut(err)
+}
+
+// nextChunk reads what stands between two chunks, or behind the last, where it gives
+// io.EOF.
+func (b *body) nextChunk() error {
+	c, k := b.cl.c, &b.chunks
+	if k.begun {
+		line, err := b.line(0)
+		if err != nil {
+			return err
+		}
+		c.skipLine(line)
+	}
+	line, err := b.line(maxChunkLine)
+	if err != nil {
+		return err
+	}
+	size, ok := exchange.ParseChunkSize(line)
+	// Old servers pad the size with spaces. Clients that do so are up to something.
+	if i := bytes.IndexAny(line, " \t;"); !ok || i >= 0 && line[i] != ';' {
+		return fmt.Errorf("%w: bad chunk size", exchange.ErrBodyMalformed)
+	}
+	c.skipLine(line)
+	k.begun, k.left = true, size
+	if size > 0 {
+		return nil
+	}
+	return b.readTrailer()
+}
+
+// line gives the next line of framing.
+func (b *body) line(limit int) ([]byte, error) {
+	line, err := b.cl.c.nextLine(limit)
+	b.chunks.framing += int64(len(line)) + 2
+	if b.chunks.framing > framingSlack+framingPerByte*b.count.Load() {
+		return nil, fmt.Errorf("%w: framing out of all proportion to the content", exchange.ErrBodyMalformed)
+	}
+	return line, eofIsCut(err)
+}
+
+// readTrailer reads the fields behind the last chunk (RFC 9112, section 7.1.2).
+func (b *body) readTrailer() error {
+	c, k := b.cl.c, &b.chunks
+	for last := false; !last; {
+		line, err := b.line(b.size - len(k.text))
+		if err != nil {
+			return err
+		}
+		last = len(line) == 0
+		k.text = append(append(k.text, line...), '\r', '\n')
+		c.skipLine(line)
+	}
+	if len(k.text) == 2 {
+		return io.EOF
+	}
+	var verdict scanVerdict
+	if b.trailer, verdict = scanFields(b.trailer, k.text, b.fields); verdict != scanFine {
+		return fmt.Errorf("%w: bad trailer section", exchange.ErrBodyMalformed)
+	}
+	for i := range b.trailer {
+		if notInTrailers(b.trailer[i].Name) {
+			return fmt.Errorf("%w: the trailer section has %q", exchange.ErrBodyMalformed, b.trailer[i].Name)
+		}
+	}
+	return io.EOF
+}

@@ -1,7 +1,6 @@
 package front
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +10,6 @@ import (
 	"testing"
 
 	"drover/exchange"
-
-	"github.com/valyala/fasthttp"
 )
 
 func writeFile(t *testing.T, name, content string) {
@@ -199,26 +196,6 @@ func TestBodyTooLarge(t *testing.T) {
 	}
 }
 
-// fasthttp is told that a body is chunked when a request is to be refused. Should the
-// second look accept the request, since limits changed in between, the body must not
-// be read with that framing.
-func TestFramingDisagreement(t *testing.T) {
-	var h fasthttp.RequestHeader
-	raw := "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
-	if err := h.Read(bufio.NewReader(strings.NewReader(raw))); err != nil {
-		t.Fatal(err)
-	}
-	s := &settings{maxFields: 10}
-	var q request
-	if no := q.read(&h, s); no != accepted {
-		t.Fatalf("got refusal %d before", no)
-	}
-	h.SetContentLength(-1)
-	if no := q.read(&h, s); no != badRequest {
-		t.Errorf("got refusal %d; want %d", no, badRequest)
-	}
-}
-
 // What a handler leaves of a body is dropped when that is quick, and must never be
 // taken for the next request.
 func TestUnreadBodies(t *testing.T) {
@@ -290,6 +267,42 @@ func TestExpectContinue(t *testing.T) {
 	if got := c.exactly(contentLength(t, c.head())); !strings.HasSuffix(got, `length=-1 body="abc"`) {
 		t.Errorf("got %q", got)
 	}
+}
+
+// A client that waits to be asked for its body is not asked by an answer that does not
+// need it. Whether it sends the body all the same is unknown, so the connection ends.
+func TestExpectRefused(t *testing.T) {
+	tf := serveTest(t, nil, func(ex *exchange.Exchange) {
+		_ = ex.Client.Inform(&exchange.Response{Status: 103})
+		respond(ex, "no")
+	})
+	for _, framing := range []string{"Content-Length: 3", "Content-Length: 20000", "Transfer-Encoding: chunked"} {
+		for _, body := range []string{"", get11} {
+			c := tf.dial(t).send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n" + framing + "\r\n\r\n" + body)
+			got := c.rest()
+			if want := "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n"; !strings.HasPrefix(got, want) ||
+				!strings.Contains(got, "Connection: close\r\n") || !strings.HasSuffix(got, "\r\n\r\nno") {
+				t.Errorf("%s, body %q: got %q", framing, body, got)
+			}
+		}
+	}
+	// Without a body there is nothing to wait for.
+	c := tf.dial(t).send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n" + get11)
+	for range 2 {
+		if head := c.skip103().head(); !strings.HasPrefix(head, "HTTP/1.1 200") {
+			t.Errorf("got %q", head)
+		}
+		c.exactly(2)
+	}
+}
+
+// skip103 reads the interim answer.
+func (c *testConn) skip103() *testConn {
+	c.t.Helper()
+	if head := c.head(); !strings.HasPrefix(head, "HTTP/1.1 103") {
+		c.t.Fatalf("got %q; want 103", head)
+	}
+	return c
 }
 
 // A body that starts to arrive late must not be lost or delay the handler for more

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 
 	"drover/exchange"
 
@@ -36,6 +37,11 @@ type client struct {
 	exch exchange.Exchange
 	req  request
 	body body
+
+	// under inviting, which orders a 100 and the answer for a client that expects one
+	inviting sync.Mutex
+	invited  bool // it got a 100
+	answered bool
 
 	// the handler's goroutine
 	out     []byte // what waits to be sent
@@ -75,6 +81,7 @@ func (f *Front) release(cl *client) {
 	cl.req = request{fields: cl.req.fields[:0], scratch: cl.req.scratch[:0]}
 	cl.out, cl.framing, cl.left = cl.out[:0], framingNone, 0
 	cl.started, cl.flushed, cl.tunnel, cl.closing = false, false, false, false
+	cl.invited, cl.answered = false, false
 	f.pool.Put(cl)
 }
 
@@ -114,9 +121,9 @@ func (cl *client) begin(c *conn, ctx *fasthttp.RequestCtx) refusal {
 	return accepted
 }
 
-// takeBody attaches the body once fasthttp has begun to read it.
+// takeBody attaches the body.
 func (cl *client) takeBody() error {
-	cl.body.start(cl.c, cl.ctx, cl.req.length, cl.front.settings.Load())
+	cl.body.start(cl, cl.front.settings.Load())
 	if cl.req.length == exchange.NoBody {
 		return nil
 	}
@@ -152,10 +159,38 @@ func (cl *client) Inform(r *exchange.Response) error {
 	case r.Status < 100 || r.Status > 199 || r.Status == 101:
 		return fmt.Errorf("cannot send status %d as an interim response; want 1xx, not 101", r.Status)
 	case cl.req.minor == 0, r.Status == 100:
-		return nil // 100 is the front's own affair: it has asked for the body already.
+		return nil // 100 is the front's own affair, see invite.
+	}
+	if cl.req.expects {
+		cl.inviting.Lock()
+		defer cl.inviting.Unlock()
 	}
 	cl.out = appendInterim(cl.out, r)
 	return cl.Flush()
+}
+
+// invite asks a client for the body that waits for a 100 to send it (RFC 9110, section
+// 10.1.1): when somebody wants to read the body, which may be another goroutine than the
+// handler's. It is too late once there is an answer.
+func (cl *client) invite() {
+	cl.inviting.Lock()
+	defer cl.inviting.Unlock()
+	if !cl.answered {
+		cl.invited = true
+		_, _ = cl.c.stream.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")) // the next read fails too.
+	}
+}
+
+// uninvited reports whether the client may or may not send the body, now that it gets an
+// answer without having been asked for it.
+func (cl *client) uninvited() bool {
+	if !cl.req.expects {
+		return false
+	}
+	cl.inviting.Lock()
+	defer cl.inviting.Unlock()
+	cl.answered = true
+	return !cl.invited && cl.body.left() != 0
 }
 
 // Start implements exchange.Client. The head of a body of known length waits for its
@@ -174,7 +209,7 @@ func (cl *client) Start(r *exchange.Response) error {
 	}
 	cl.started, cl.resp = true, r
 	cl.framing = cl.frame(r)
-	if r.Status != 101 && cl.mustClose() {
+	if cl.uninvited() || r.Status != 101 && cl.mustClose() {
 		cl.closing = true
 	}
 	cl.out = cl.appendHead(cl.out, r)

@@ -3,7 +3,6 @@ package front
 import (
 	"bytes"
 	"crypto/tls"
-	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -29,18 +28,10 @@ const (
 	// last answer, for the client to find that answer before a reset.
 	lingerTime  = 2 * time.Second
 	lingerBytes = 16 << 20
-
-	// A chunked body may spend this many bytes on framing for each byte of content,
-	// and so many besides. What is over it is no upload but a way to keep us busy
-	// (CVE-2023-39326).
-	framingPerByte = 32
-	framingSlack   = 128 << 10
 )
 
-var errFraming = errors.New("chunk framing out of all proportion to the content")
-
-// conn is a client's connection as fasthttp sees it. fasthttp reads requests from
-// it. What fasthttp writes is dropped: answers go out by the exchange's own writer,
+// conn is a client's connection as fasthttp sees it. fasthttp reads the heads of
+// requests from it. What fasthttp writes is dropped: answers go out by the exchange's own writer,
 // since fasthttp would change order, spelling and framing of what a server sent.
 type conn struct {
 	// immutable
@@ -62,15 +53,12 @@ type conn struct {
 	// the connection's goroutine, or the one that reads its body
 	since    time.Time // when the phase began
 	phase    phase
-	ex       *client // the exchange that ExpectHandler prepared
-	pending  error   // came together with bytes; the next Read gives it
-	readErr  error   // of the last Read
-	rawBody  int64   // bytes of a body, framing included
-	body     *body   // what they amount to
+	in       input
+	pending  error   // came together with bytes; the next read gives it
+	readErr  error   // of the last read
 	heard    bool    // a byte of a request came
 	parked   bool    // fasthttp has let go of it while it is idle
 	first    [1]byte // the byte that ended that
-	ahead    bool    // first has not been read
 	line     lineCheck
 	linger   bool   // read on for a while before closing
 	preface  []byte // what a client that speaks HTTP/2 sent ahead
@@ -87,44 +75,34 @@ const (
 	cutReset         // only a reset does
 )
 
-// Read implements net.Conn.
+// Read implements net.Conn. Of heads it gives fasthttp one at a time.
 func (c *conn) Read(p []byte) (int, error) {
-	if c.ahead && len(p) > 0 {
-		c.ahead = false
-		return copy(p, c.first[:]), nil
-	}
-	if err := c.pending; err != nil {
-		c.pending = nil
-		c.readErr = err
-		return 0, err
-	}
-	n, err := c.stream.Read(p)
-	if c.phase == phaseFresh && !c.heard && n > 0 && c.front.settings.Load().maxStreams > 0 {
+	ahead := len(c.in.unread) > 0
+	var n int
+	var err error
+	if ahead {
+		n = copy(p, c.in.unread)
+	} else if n, err = c.receive(p); n > 0 && c.phase == phaseFresh && !c.heard && c.front.settings.Load().maxStreams > 0 {
 		if n, err = c.sniff(p, n, err); c.preface != nil {
 			return n, err
 		}
 	}
-	if n > 0 {
-		// Bytes first: a body that they complete is complete, whatever follows.
-		c.pending, err = err, nil
-	}
 	switch c.phase {
-	case phaseBody, phaseRest:
-		c.rawBody += int64(n)
-		if c.body != nil && c.rawBody > framingSlack+framingPerByte*c.body.count.Load() {
-			n, err = 0, errFraming
-		}
 	case phaseFresh, phaseIdle:
 		c.heard = c.heard || n > 0
 		c.parked = c.phase == phaseIdle && err != nil && isTimeout(err)
-		c.line.look(p[:n], true)
+		fallthrough
 	case phaseHead:
-		c.line.look(p[:n], false)
-	case phaseHandshake, phaseParked, phaseOpen, phaseFrames:
-		return n, err
+		whole := n
+		n = c.in.heads.cut(p[:n])
+		c.line.look(p[:n])
+		if !ahead {
+			c.in.keep(p[n:whole])
+		}
+	case phaseHandshake, phaseParked, phaseBody, phaseRest, phaseOpen, phaseFrames:
 	}
-	if err != nil {
-		c.readErr = err
+	if ahead {
+		c.in.skip(n)
 	}
 	return n, err
 }
@@ -151,10 +129,10 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 		c.enter(p, t.Add(-markHead))
 	case after < markBody:
 		c.line.start()
+		c.in.heads = headEnd{}
 		c.linger = false
 		c.enter(phaseIdle, t.Add(-markIdle))
 	default:
-		c.rawBody, c.body = 0, nil
 		c.enter(phaseBody, t.Add(-markBody))
 	}
 	return nil
@@ -181,11 +159,10 @@ func (c *conn) enter(p phase, since time.Time) {
 func (c *conn) wake() bool {
 	c.enter(phaseParked, c.since)
 	c.line.text = nil // it is memory that an idle connection need not hold.
-	n, err := c.stream.Read(c.first[:])
-	c.parked, c.ahead = false, n > 0
-	c.pending, c.readErr = err, nil
 	c.line.start()
-	c.line.look(c.first[:n], true)
+	c.in.heads = headEnd{}
+	n, _ := c.receive(c.first[:]) // what is wrong shows again in the next read.
+	c.parked, c.readErr, c.in.unread = false, nil, c.first[:n]
 	return n > 0
 }
 
@@ -253,21 +230,14 @@ type lineCheck struct {
 	last byte
 	used int // bytes of the line, CR included
 	// text is the beginning of the line, for the log: of what fasthttp cannot read it
-	// keeps nothing. It is empty where the first byte is unknown.
-	text  []byte
-	whole bool // the first byte is known
+	// keeps nothing.
+	text []byte
 }
 
 func (l *lineCheck) start() { *l = lineCheck{open: true, text: l.text[:0]} }
 
-// look takes the next bytes of the connection. The first of them are where the
-// request begins, unless it came together with the one before; then a line's end
-// whose preceding byte is unknown passes.
-func (l *lineCheck) look(p []byte, begins bool) {
-	if begins && l.last == 0 {
-		l.last = '\n'
-		l.whole = true
-	}
+// look takes the next bytes of a head.
+func (l *lineCheck) look(p []byte) {
 	for l.open && len(p) > 0 {
 		i := bytes.IndexByte(p, '\n')
 		if i < 0 {
@@ -281,11 +251,10 @@ func (l *lineCheck) look(p []byte, begins bool) {
 			l.used += i
 			l.last = p[i-1]
 		}
-		known := l.last != 0
-		l.bare = l.bare || known && l.last != '\r'
+		l.bare = l.bare || l.last != '\r'
 		// Empty lines before the request line are skipped (RFC 9112, section 2.2).
-		l.open = known && l.used <= 1
-		l.used, l.last = 0, '\n'
+		l.open = l.used <= 1
+		l.used, l.last = 0, 0
 		p = p[i+1:]
 	}
 }
@@ -294,9 +263,7 @@ func (l *lineCheck) look(p []byte, begins bool) {
 const maxShown = 512
 
 func (l *lineCheck) keep(p []byte) {
-	if l.whole {
-		l.text = append(l.text, p[:min(len(p), maxShown-len(l.text))]...)
-	}
+	l.text = append(l.text, p[:min(len(p), maxShown-len(l.text))]...)
 }
 
 // request gives what stands where a request has its method and target. Both may be

@@ -108,7 +108,11 @@ func TestCurl(t *testing.T) {
 	f("two on one connection", curl(t, "-d", "a", url, "--next", "-sS", "-d", "b", url), "ab")
 	f("chunked", curl(t, "-H", "Transfer-Encoding: chunked", "-d", "abc", url), "abc")
 	f("HTTP/1.0", curl(t, "-0", "-d", "abc", url), "abc")
-	f("continue", curl(t, "-H", "Expect: 100-continue", "--expect100-timeout", "15", "-d", "abc", url), "abc")
+	asking := serveTest(t, nil, func(ex *exchange.Exchange) {
+		body, _ := io.ReadAll(ex.Request.Body) // curl tells what is missing.
+		respond(ex, string(body))
+	})
+	f("continue", curl(t, "-H", "Expect: 100-continue", "--expect100-timeout", "15", "-d", "abc", "http://"+asking.addr), "abc")
 	f("GET with body", curl(t, "-X", "GET", "-d", "abc", url), "abc")
 	file := t.TempDir() + "/large"
 	writeFile(t, file, large)

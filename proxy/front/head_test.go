@@ -136,25 +136,48 @@ func FuzzRequest(f *testing.F) {
 }
 
 func TestLineCheck(t *testing.T) {
-	f := func(begins bool, want bool, parts ...string) {
+	f := func(want bool, parts ...string) {
 		t.Helper()
 		var l lineCheck
 		l.start()
 		for _, p := range parts {
-			l.look([]byte(p), begins)
+			l.look([]byte(p))
 		}
 		if l.bare != want {
 			t.Errorf("%q: got %v; want %v", parts, l.bare, want)
 		}
 	}
-	f(true, false, "GET / HTTP/1.1\r\nHost: a\n")
-	f(true, true, "GET / HTTP/1.1\nHost: a\n")
-	f(true, false, "GET / HTTP", "/1.1\r", "\n", "x\n")
-	f(true, true, "GET / HTTP", "/1.1", "\n")
-	f(true, true, "\nGET / HTTP/1.1\r\n")
-	f(true, true, "\r\nGET / HTTP/1.1\n")
-	f(true, true, "\r", "\n", "\nGET / HTTP/1.1\r\n")
-	f(true, false, "\r", "\n", "\r\n", "G", "\r\n", "\n")
-	f(false, false, "\nHost: a\n") // the byte before is not known
-	f(false, true, "1\nHost: a\n")
+	f(false, "GET / HTTP/1.1\r\nHost: a\n")
+	f(true, "GET / HTTP/1.1\nHost: a\n")
+	f(false, "GET / HTTP", "/1.1\r", "\n", "x\n")
+	f(true, "GET / HTTP", "/1.1", "\n")
+	f(true, "\nGET / HTTP/1.1\r\n")
+	f(true, "\r\nGET / HTTP/1.1\n")
+	f(true, "\r", "\n", "\nGET / HTTP/1.1\r\n")
+	f(false, "\r", "\n", "\r\n", "G", "\r\n", "\n")
+}
+
+// TestHeadEnd: a head ends behind an empty line, however its bytes come.
+func TestHeadEnd(t *testing.T) {
+	for text, want := range map[string]int{
+		"GET / HTTP/1.1\r\nHost: a\r\n\r\nrest\r\n\r\n": 27,
+		"GET / HTTP/1.1\nHost: a\n\nrest":               24,
+		"GET / HTTP/1.1\r\nHost: a\r\nx":                26,
+		"\r\nGET / HTTP/1.1\r\n\r\n":                    2,
+		"\nGET":                                         1,
+		"a\rb\r":                                        4,
+		"a\r\r\n":                                       4,
+		"":                                              0,
+	} {
+		for piece := 1; piece <= len(text)+1; piece++ {
+			var h headEnd
+			for at := 0; at < want; {
+				p := text[at:min(at+piece, len(text))]
+				n := h.cut([]byte(p))
+				if at += n; at > want || n < len(p) && at != want {
+					t.Fatalf("%q in pieces of %d: it ends at %d; want %d", text, piece, at, want)
+				}
+			}
+		}
+	}
 }

@@ -145,7 +145,7 @@ func (c *conn) sniff(p []byte, n int, err error) (int, error) {
 	yes, maybe := beginsH2(p[:n])
 	for !yes && maybe && err == nil && n < len(p) {
 		var more int
-		more, err = c.stream.Read(p[n:])
+		more, err = c.receive(p[n:])
 		n += more
 		yes, maybe = beginsH2(p[:n])
 	}
@@ -154,5 +154,8 @@ func (c *conn) sniff(p []byte, n int, err error) (int, error) {
 		c.parked = true
 		return 0, errPreface
 	}
-	return n, err
+	if err != nil {
+		c.pending = err
+	}
+	return n, nil
 }

@@ -92,11 +92,6 @@ func (r *request) read(h *fasthttp.RequestHeader, s *settings) refusal {
 	if s.maxBody > 0 && r.length > s.maxBody {
 		return bodyTooLarge
 	}
-	// fasthttp decodes the body: it must see the same one. Its -1 and -2 mean what
-	// ours do, and it makes a missing length 0 for methods that like to have one.
-	if n := int64(h.ContentLength()); n != r.length && (n != 0 || r.length != exchange.NoBody) {
-		return badRequest
-	}
 	return accepted
 }
 
@@ -231,7 +226,11 @@ func (r *request) absolute(options bool) refusal {
 	if r.hostAt != 0 {
 		// RFC 9112, section 3.2.2 has the target win. Who sends two hosts means to be
 		// read differently by two readers.
-		if !sameHost(r.fields[r.hostAt-1].Value, r.host) {
+		port := ":80"
+		if len(scheme) == len("https") {
+			port = ":443"
+		}
+		if !sameHost(r.fields[r.hostAt-1].Value, r.host, port) {
 			return badRequest
 		}
 		r.fields[r.hostAt-1].Value = r.host
@@ -249,10 +248,10 @@ func (r *request) absolute(options bool) refusal {
 	return accepted
 }
 
-// sameHost compares two hosts, case and the ports of http and https apart.
-func sameHost(a, b []byte) bool {
-	for _, port := range []string{":", ":80", ":443"} {
-		a, b = bytes.TrimSuffix(a, []byte(port)), bytes.TrimSuffix(b, []byte(port))
+// sameHost compares two hosts, case and the scheme's own port apart.
+func sameHost(a, b []byte, port string) bool {
+	for _, own := range []string{port, ":"} {
+		a, b = bytes.TrimSuffix(a, []byte(own)), bytes.TrimSuffix(b, []byte(own))
 	}
 	return bytes.EqualFold(a, b)
 }

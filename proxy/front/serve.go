@@ -21,7 +21,6 @@ func newServer(f *Front, headSize int) *fasthttp.Server {
 		Handler:        f.serve,
 		ErrorHandler:   f.unreadable,
 		HeaderReceived: f.headRead,
-		ExpectHandler:  f.expect,
 		Logger:         quiet{},
 
 		Concurrency:     math.MaxInt32, // admit bounds connections.
@@ -30,10 +29,7 @@ func newServer(f *Front, headSize int) *fasthttp.Server {
 		ReadTimeout:     markHead,
 		IdleTimeout:     markIdle,
 
-		// The body streams, and nothing of it is parsed or waited for but one byte.
-		StreamRequestBody:            true,
-		MaxRequestBodySize:           1,
-		DisablePreParseMultipartForm: true,
+		StreamRequestBody: true, // or fasthttp would look for a body that it must not find.
 
 		NoDefaultServerHeader: true,
 		NoDefaultDate:         true, // its clock is a goroutine that never ends.
@@ -48,36 +44,17 @@ type quiet struct{}
 // Printf implements fasthttp.Logger.
 func (quiet) Printf(string, ...any) {}
 
-// headRead is called when fasthttp has read a head. fasthttp goes on to wait for a
-// first byte of a body of known length, which a client that is to be refused may
-// never send. A head that says chunked is not waited for.
+// headRead is called when fasthttp has read a head. Bodies are not fasthttp's: it takes
+// one that is cut between two chunks for a whole one, reads trailers with few scruples,
+// and waits for a first byte before it asks anybody.
 func (f *Front) headRead(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	if version := h.Protocol(); version[5] == '1' && version[7] > '1' {
 		h.SetProtocol("HTTP/1.1") // fasthttp takes a later minor version for 1.0.
 	}
-	if h.ContentLength() > 0 {
-		cl := f.acquire()
-		if no := cl.req.read(h, f.settings.Load()); no != accepted {
-			h.SetContentLength(-1)
-		}
-		f.release(cl)
+	if n := h.ContentLength(); n > 0 || n == exchange.LengthUnknown {
+		h.SetContentLength(exchange.NoBody)
 	}
 	return fasthttp.RequestConfig{ReadTimeout: markBody}
-}
-
-// expect answers Expect: 100-continue, before fasthttp reads the body.
-func (f *Front) expect(ctx *fasthttp.RequestCtx) int {
-	c := ctx.Conn().(*conn) //nolint:forcetypeassert,errcheck // the front makes no other.
-	cl := f.acquire()
-	if no := cl.begin(c, ctx); no != accepted {
-		f.refuse(cl, no)
-		return fasthttp.StatusExpectationFailed // any but 100 closes.
-	}
-	c.ex = cl
-	if cl.req.length != exchange.NoBody {
-		_, _ = c.stream.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")) // the next read fails too.
-	}
-	return fasthttp.StatusContinue
 }
 
 // refuse answers a request that no handler sees.
@@ -91,15 +68,11 @@ func (f *Front) refuse(cl *client, no refusal) {
 // serve handles a request that fasthttp has read.
 func (f *Front) serve(ctx *fasthttp.RequestCtx) {
 	c := ctx.Conn().(*conn) //nolint:forcetypeassert,errcheck // the front makes no other.
-	cl := c.ex
-	c.ex = nil
-	if cl == nil {
-		cl = f.acquire()
-		if no := cl.begin(c, ctx); no != accepted {
-			ctx.SetConnectionClose()
-			f.refuse(cl, no)
-			return
-		}
+	cl := f.acquire()
+	if no := cl.begin(c, ctx); no != accepted {
+		ctx.SetConnectionClose()
+		f.refuse(cl, no)
+		return
 	}
 	cl.exch.Start = ctx.Time()
 	if err := cl.takeBody(); err != nil {
@@ -169,6 +142,7 @@ func (f *Front) settle(cl *client) {
 	if cl.body.left() != 0 {
 		c.linger = true
 		c.enter(phaseRest, time.Now())
+		cl.closing = cl.closing || !cl.body.drain()
 	}
 	if cl.closing {
 		cl.ctx.SetConnectionClose()
@@ -179,14 +153,10 @@ func (f *Front) settle(cl *client) {
 // unreadable answers what fasthttp could not read.
 func (f *Front) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	c := ctx.Conn().(*conn) //nolint:forcetypeassert,errcheck // the front makes no other.
-	cl := c.ex
-	c.ex = nil
-	if cl == nil {
-		cl = f.acquire()
-		cl.c = c
-		cl.exch.Request.Method, cl.exch.Request.Target = c.line.request() // fasthttp has forgotten them.
-		cl.exch.Request.ProtoMinor = -1
-	}
+	cl := f.acquire()
+	cl.c = c
+	cl.exch.Request.Method, cl.exch.Request.Target = c.line.request() // fasthttp has forgotten them.
+	cl.exch.Request.ProtoMinor = -1
 	if no := c.whyUnreadable(err); no != clientLost {
 		f.refuse(cl, no)
 		return
