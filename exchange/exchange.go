@@ -133,6 +133,8 @@ type Exchange struct {
 	ClientAddr netip.Addr
 	// TrustedPeer says that Remote is a proxy whose word about its client counts.
 	TrustedPeer bool
+	// RequestID names the request in logs everywhere, nil for no name.
+	RequestID []byte
 	// Done, unless nil, is what the front calls when the answer is complete or given up:
 	// until then it reads the Response, its fields and its trailers.
 	Done func()

@@ -43,7 +43,7 @@ func (l *AccessLog) Log(cfg AccessLogConfig, ex *exchange.Exchange, status int, 
 
 // appendCombined writes nginx's and Apache's combined line, and behind it: listener,
 // route, upstream, server, the server's status, attempts, seconds to the server's
-// head, seconds in all, reason code.
+// head, seconds in all, reason code, and the request's name where it has one.
 func appendCombined(dst []byte, e *entry) []byte {
 	ex, rs := e.ex, &e.ex.Result
 	dst = ex.Source().AppendTo(dst)
@@ -79,7 +79,11 @@ func appendCombined(dst []byte, e *entry) []byte {
 	dst = append(dst, ' ')
 	dst = appendSeconds(dst, e.took)
 	dst = append(dst, ' ')
-	return appendOr(dst, string(rs.Reason))
+	dst = appendOr(dst, string(rs.Reason))
+	if ex.RequestID != nil {
+		dst = appendEscaped(append(dst, ' '), ex.RequestID)
+	}
+	return dst
 }
 
 // appendRequestLine writes as much of a request line as is known.
@@ -181,6 +185,9 @@ func appendJSON(dst []byte, e *entry) []byte {
 	text("reason", []byte(rs.Reason))
 	text("referer", ex.Request.Header.Get("Referer"))
 	text("user_agent", ex.Request.Header.Get("User-Agent"))
+	if ex.RequestID != nil {
+		text("request_id", ex.RequestID)
+	}
 	return append(dst, '}')
 }
 

@@ -28,6 +28,9 @@ type request struct {
 	// compress is nil for a route that passes bodies on as they are.
 	compress *compress.Policy
 	target   target
+	id       [idSize]byte // a new name of the request
+	merged   []byte       // a path without empty segments
+	badPath  bool
 
 	// forward's own
 	out     exchange.Request
@@ -51,7 +54,9 @@ type request struct {
 func (rq *request) reset() {
 	clear(rq.header)
 	clear(rq.reply)
-	*rq = request{done: rq.done, header: rq.header[:0], reply: rq.reply[:0], rewrite: rq.rewrite[:0], scratch: rq.scratch[:0], buf: rq.buf}
+	*rq = request{
+		done: rq.done, header: rq.header[:0], reply: rq.reply[:0], rewrite: rq.rewrite[:0], merged: rq.merged[:0], scratch: rq.scratch[:0], buf: rq.buf,
+	}
 }
 
 type handler func(*request)
@@ -78,6 +83,14 @@ func (p *Proxy) chain() handler {
 	return h
 }
 
+// listener gives the settings of the listener that the request came by.
+func (rq *request) listener() *ListenerOptions {
+	if l := rq.table.listeners[rq.ex.Listener]; l != nil {
+		return l
+	}
+	return &ListenerOptions{}
+}
+
 func (p *Proxy) recovered(next handler) handler {
 	return func(rq *request) {
 		defer func() {
@@ -95,6 +108,10 @@ func (p *Proxy) routed(next handler) handler {
 	return func(rq *request) {
 		rq.target = target{metrics: rq.table.noRoute}
 		rq.ex.Result.Route = noRouteName
+		if rq.badPath = !rq.tidyPath(rq.listener().Path); rq.badPath {
+			next(rq)
+			return
+		}
 		if rq.route = rq.table.router.Match(rq.ex); rq.route != nil {
 			bound := rq.table.routes[rq.route]
 			targets := bound.targets
@@ -167,6 +184,8 @@ func (p *Proxy) limited(next handler) handler {
 func (p *Proxy) ruled(next handler) handler {
 	return func(rq *request) {
 		switch {
+		case rq.badPath:
+			rq.fail(400, exchange.ReasonBadRequest)
 		case rq.route == nil:
 			rq.fail(404, exchange.ReasonNoRoute)
 		case rq.route.Redirect != nil:

@@ -1,6 +1,9 @@
 package proxy
 
 import (
+	"bytes"
+	"slices"
+
 	"drover/exchange"
 	"drover/proxy/compress"
 )
@@ -14,11 +17,11 @@ type dress struct {
 	sent    int64             // encoded bytes
 }
 
-// dressed puts what changes answers between the rest of the chain and the client: CORS
-// and compression.
+// dressed puts what changes answers between the rest of the chain and the client: CORS,
+// compression and the request's name.
 func (p *Proxy) dressed(next handler) handler {
 	return func(rq *request) {
-		if rq.compress == nil && (rq.guard == nil || rq.guard.cors == nil) {
+		if rq.compress == nil && (rq.guard == nil || rq.guard.cors == nil) && !rq.listener().RequestID.Answer {
 			next(rq)
 			return
 		}
@@ -40,6 +43,10 @@ func (d *dress) Start(r *exchange.Response) error {
 	ex := d.rq.ex
 	if g := d.rq.guard; g != nil && g.cors != nil && ex.Result.Reason != exchange.ReasonPreflight {
 		g.cors.Apply(&r.Header, &ex.Request)
+	}
+	if id := &d.rq.listener().RequestID; id.Answer {
+		r.Header = slices.DeleteFunc(r.Header, func(f exchange.Field) bool { return bytes.EqualFold(f.Name, id.Header) })
+		r.Header = append(r.Header, exchange.Field{Name: id.Header, Value: ex.RequestID})
 	}
 	if d.rq.compress != nil {
 		d.encoder = d.rq.compress.Begin(r, &ex.Request, encoded{d})

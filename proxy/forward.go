@@ -57,9 +57,9 @@ func (rq *request) prepare() {
 		rq.rewrite = rq.route.RewriteTarget(rq.rewrite[:0], ex.Request.Target)
 		rq.out.Target = rq.rewrite
 	}
-	listener := rq.table.listeners[ex.Listener]
+	listener := rq.listener()
 	rq.header = OutgoingHeader(rq.header[:0], ex, HeaderOptions{
-		Forwarded: listener.Forwarded, Via: listener.Via, Scratch: &rq.scratch,
+		Forwarded: listener.Forwarded, Via: listener.Via, RequestID: listener.RequestID.Header, Scratch: &rq.scratch,
 	})
 	rq.countForwards()
 	if rq.guard != nil {
@@ -275,7 +275,7 @@ var failureAnswer = map[backend.Failure]struct {
 // deliver passes the server's answer on to the client.
 func (rq *request) deliver(m *backend.Member) backend.Failure {
 	ex, resp := rq.ex, &rq.resp
-	listener := rq.table.listeners[ex.Listener]
+	listener := rq.listener()
 	reply := resp.Response
 	reply.Header = ResponseHeader(rq.reply[:0], resp.Header, resp.Status == 101 || resp.Status == 426,
 		HeaderOptions{Via: listener.Via, Scratch: &rq.scratch})

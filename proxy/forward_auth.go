@@ -90,7 +90,7 @@ func (a *forwardAuth) question(rq *request) *exchange.Request {
 	}
 	add := func(name, value []byte) { q.Header = append(q.Header, exchange.Field{Name: name, Value: value}) }
 	add([]byte("X-Forwarded-Method"), ex.Request.Method)
-	add(nameForwardedProto, []byte(schemeOf(ex)))
+	add(nameForwardedProto, []byte(clientScheme(ex)))
 	add(nameForwardedHost, ex.Request.Host)
 	add([]byte("X-Forwarded-Uri"), ex.Request.Target)
 	add(nameForwardedFor, appendClientIP(nil, ex))
@@ -172,7 +172,7 @@ func (rq *request) passAnswer() {
 	ex := rq.ex
 	reply := rq.resp.Response
 	reply.Header = ResponseHeader(rq.reply[:0], rq.resp.Header, false,
-		HeaderOptions{Via: rq.table.listeners[ex.Listener].Via, Scratch: &rq.scratch})
+		HeaderOptions{Via: rq.listener().Via, Scratch: &rq.scratch})
 	rq.reply = reply.Header
 	rq.started = true
 	ex.Result.Status, ex.Result.Reason = reply.Status, exchange.ReasonAuthAnswer

@@ -23,7 +23,7 @@ type Table struct {
 	router    *Router
 	routes    map[*Route]*binding
 	noRoute   *metrics.Route
-	listeners map[string]ListenerOptions
+	listeners map[string]*ListenerOptions
 	access    *AccessLog
 	accessCfg AccessLogConfig
 }
@@ -33,7 +33,9 @@ type ListenerOptions struct {
 	Forwarded bool // send Forwarded
 	Via       bool // send Via both ways
 	// Trusted are the proxies whose word about their clients counts.
-	Trusted []netip.Prefix
+	Trusted   []netip.Prefix
+	RequestID RequestIDOptions
+	Path      PathOptions
 }
 
 // A binding joins a route to the running upstreams it names.
@@ -74,9 +76,12 @@ func NewTable(o TableOptions) (*Table, error) {
 		router:    router,
 		routes:    map[*Route]*binding{},
 		noRoute:   o.Metrics.Route(noRouteName, ""),
-		listeners: o.Listeners,
+		listeners: map[string]*ListenerOptions{},
 		access:    o.Log,
 		accessCfg: o.AccessLog,
+	}
+	for name, l := range o.Listeners {
+		t.listeners[name] = &l
 	}
 	slots := access.NewSlots()
 	for _, r := range router.Routes() {

@@ -13,6 +13,9 @@ type HeaderOptions struct {
 	Forwarded bool
 	// Via names drover in Via (RFC 9110, section 7.6.3).
 	Via bool
+	// RequestID is the field that names the request, nil for none. It takes the place of
+	// the client's, and of what some servers take for the same.
+	RequestID []byte
 	// Scratch, when given, is memory that new values are appended to in place of new
 	// allocations. What was written stays valid until its owner cuts it back.
 	Scratch *[]byte
@@ -57,6 +60,9 @@ func OutgoingHeader(dst exchange.Header, ex *exchange.Exchange, opts HeaderOptio
 	b.addFraming()
 	b.addConnection()
 	b.addForwarded(ex)
+	if opts.RequestID != nil {
+		b.append(opts.RequestID, ex.RequestID)
+	}
 	if opts.Via {
 		b.append(nameVia, viaRequest[viaIndex(&ex.Request)])
 	}
@@ -180,6 +186,9 @@ func (b *headerBuilder) request(f *exchange.Field) {
 		b.keepForwarding(f)
 	case fieldConnection, fieldUpgrade, fieldRequestHop, fieldDisguised:
 	case fieldOther, fieldProxyAuthenticate:
+		if b.opts.RequestID != nil && sameName(f.Name, b.opts.RequestID) {
+			return
+		}
 		if !b.filters || connectionProof(f.Name) || !b.named.has(f.Name) {
 			b.append(f.Name, f.Value)
 		}

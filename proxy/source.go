@@ -8,10 +8,12 @@ import (
 	"drover/exchange"
 )
 
-// sourced decides whose request it is, before anything asks.
+// sourced decides whose request it is and what it is called, before anything asks.
 func (p *Proxy) sourced(next handler) handler {
 	return func(rq *request) {
-		setSource(rq.ex, rq.table.listeners[rq.ex.Listener].Trusted)
+		listener := rq.listener()
+		setSource(rq.ex, listener.Trusted)
+		rq.nameRequest(&listener.RequestID)
 		next(rq)
 	}
 }

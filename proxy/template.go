@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -10,8 +8,6 @@ import (
 	"strings"
 
 	"drover/exchange"
-
-	"github.com/cespare/xxhash/v2"
 )
 
 // Vars are what the variables of templates stand for in one exchange.
@@ -19,9 +15,6 @@ type Vars struct {
 	Exchange *exchange.Exchange
 	Route    string
 	Upstream string // "" for a redirect or a fixed response
-	// RequestID is what {request_id} stands for; "" stands for one made from the
-	// exchange, the same each time.
-	RequestID string
 	// Scratch, when given, is memory that values are appended to in place of new
 	// allocations. What was written stays valid until its owner cuts it back.
 	Scratch *[]byte
@@ -33,9 +26,10 @@ type Vars struct {
 //	{path}        the path as the client sent it, percent-encoded
 //	{query}       the query as sent with its "?", nothing when there is none
 //	{method}      the request method
-//	{scheme}      http or https, as the client came
+//	{scheme}      http or https, as the client came, by the word of a trusted proxy
 //	{client_ip}   the client's address without port
-//	{request_id}  32 hexadecimal digits that name this request; unique, not secret
+//	{request_id}  the request's name: 32 hexadecimal digits, unique, not secret; or the
+//	              client's, where request_id keeps that
 //	{route}       the route's name
 //	{upstream}    the upstream's name
 //	{user}        who basic_auth or jwt found the client to be
@@ -46,7 +40,7 @@ var templateVariables = map[string]func(dst []byte, v Vars) []byte{
 	"path":       appendPathVariable,
 	"query":      appendQueryVariable,
 	"method":     func(dst []byte, v Vars) []byte { return append(dst, v.Exchange.Request.Method...) },
-	"scheme":     func(dst []byte, v Vars) []byte { return append(dst, schemeOf(v.Exchange)...) },
+	"scheme":     func(dst []byte, v Vars) []byte { return append(dst, clientScheme(v.Exchange)...) },
 	"client_ip":  func(dst []byte, v Vars) []byte { return appendClientIP(dst, v.Exchange) },
 	"request_id": appendRequestID,
 	"route":      func(dst []byte, v Vars) []byte { return append(dst, v.Route...) },
@@ -163,6 +157,20 @@ func schemeOf(ex *exchange.Exchange) string {
 	return "http"
 }
 
+// clientScheme is what the client speaks: a trusted proxy's word counts before what the
+// proxy itself speaks.
+func clientScheme(ex *exchange.Exchange) string {
+	if ex.TrustedPeer {
+		switch proto := ex.Request.Header.Get("X-Forwarded-Proto"); {
+		case exchange.EqualFold(proto, "https"):
+			return "https"
+		case exchange.EqualFold(proto, "http"):
+			return "http"
+		}
+	}
+	return schemeOf(ex)
+}
+
 // appendClientIP appends the client's address, an IPv4 one always in dotted form.
 func appendClientIP(dst []byte, ex *exchange.Exchange) []byte {
 	return appendIP(dst, ex.Source())
@@ -182,34 +190,12 @@ func appendIP(dst []byte, addr netip.Addr) []byte {
 	return addr.AppendTo(dst)
 }
 
-// appendRequestID makes the identifier from what tells this request from all others:
-// both ends of its connection and the moment of its arrival.
+// appendRequestID names the request, on a listener without request_id too.
 func appendRequestID(dst []byte, v Vars) []byte {
-	if v.RequestID != "" {
-		return append(dst, v.RequestID...)
+	if v.Exchange.RequestID == nil {
+		v.Exchange.RequestID = appendNewID(nil)
 	}
-	ex := v.Exchange
-	var seed [8 + 2*(16+2)]byte
-	part := binary.BigEndian.AppendUint64(seed[:0], uint64(ex.Start.UnixNano())) //nolint:gosec // bits, not a number.
-	for _, end := range [...]struct {
-		addr [16]byte
-		port uint16
-	}{{ex.Remote.Addr().As16(), ex.Remote.Port()}, {ex.Local.Addr().As16(), ex.Local.Port()}} {
-		part = append(part, end.addr[:]...)
-		part = binary.BigEndian.AppendUint16(part, end.port)
-	}
-	var (
-		d   xxhash.Digest
-		sum [8]byte
-	)
-	for half := range uint64(2) {
-		d.ResetWithSeed(half)
-		_, _ = d.Write(part)
-		_, _ = d.Write(ex.Request.Target)
-		binary.BigEndian.PutUint64(sum[:], d.Sum64())
-		dst = hex.AppendEncode(dst, sum[:])
-	}
-	return dst
+	return append(dst, v.Exchange.RequestID...)
 }
 
 // splitTarget cuts a request target into path and query; the query keeps its "?".

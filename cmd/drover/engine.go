@@ -160,7 +160,7 @@ func (e *engine) planAll(cfg *config.Config) (*change, error) {
 func (e *engine) planTable(c *change, upstreams map[string]*proxy.Upstream) (*proxy.Table, error) {
 	listeners := map[string]proxy.ListenerOptions{}
 	for _, l := range c.cfg.Listeners {
-		listeners[l.Name] = proxy.ListenerOptions{Forwarded: l.Forwarded, Via: l.Via, Trusted: l.Trusted()}
+		listeners[l.Name] = listenerOptions(&l)
 	}
 	o := proxy.TableOptions{
 		Routes: c.cfg.Routes, Upstreams: upstreams, Listeners: listeners,

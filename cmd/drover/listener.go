@@ -9,6 +9,7 @@ import (
 
 	"drover/config"
 	"drover/exchange"
+	"drover/proxy"
 	"drover/proxy/front"
 
 	"go.uber.org/zap"
@@ -170,4 +171,21 @@ func (e *engine) drainListener(ctx context.Context, l *listener) {
 		e.logger.Warn("not every connection could finish", zap.String("listener", l.cfg.Name), zap.Error(err))
 	}
 	l.serve.stop()
+}
+
+// listenerOptions are what the request path wants to know of a listener.
+func listenerOptions(l *front.Config) proxy.ListenerOptions {
+	o := proxy.ListenerOptions{
+		Forwarded: l.Forwarded, Via: l.Via, Trusted: l.Trusted(),
+		Path: proxy.PathOptions{
+			MergeSlashes: l.Path.MergeSlashes, RejectEncodedSlash: l.Path.RejectEncodedSlash,
+			RejectDotSegments: l.Path.DotSegments == front.DotSegmentsReject,
+		},
+	}
+	if id := l.RequestID; id != nil {
+		o.RequestID = proxy.RequestIDOptions{
+			Header: []byte(id.Header), KeepTrusted: id.Keep == front.KeepTrusted, KeepAlways: id.Keep == front.KeepAlways, Answer: id.Answer,
+		}
+	}
+	return o
 }

@@ -81,6 +81,10 @@ type Config struct {
 	// Via sends the Via field (RFC 9110, section 7.6.3) to servers and clients.
 	// Default false.
 	Via bool `yaml:"via"`
+	// RequestID gives each request a name. Absent: none is sent.
+	RequestID *RequestIDConfig `yaml:"request_id"`
+	// Path says what is done about paths that servers read in more than one way.
+	Path PathConfig `yaml:"path"`
 }
 
 // TLSConfig is the `tls` block of a listener.
