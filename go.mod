@@ -27,6 +27,8 @@ require (
 	google.golang.org/grpc v1.85.0
 )
 
+require github.com/pires/go-proxyproto v0.15.0
+
 require (
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/go-viper/mapstructure/v2 v2.4.0 // indirect

@@ -18,6 +18,7 @@ const (
 	ReasonClientSlow     Reason = "CS" // the client took too little of the answer
 	ReasonClientConns    Reason = "CC" // 429: connection limit of one client reached
 	ReasonExpectation    Reason = "EF" // 417
+	ReasonProxyHeader    Reason = "PH" // 400 in the log: no valid PROXY header
 	ReasonMethod         Reason = "MN" // 405 or 501: CONNECT, TRACE
 	ReasonVersion        Reason = "VN" // 505
 	ReasonMisdirected    Reason = "MD" // 421: for a host that the connection was not made for

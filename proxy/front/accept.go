@@ -80,6 +80,7 @@ func (f *Front) take(nc net.Conn, running *sync.WaitGroup, slots chan struct{}) 
 		remote: addrPort(nc.RemoteAddr()), local: addrPort(nc.LocalAddr()),
 		secure: f.tls.Load() != nil,
 	}
+	c.proxied = f.settings.Load().sendsHeader(c.remote.Addr())
 	c.line.start()
 	no := f.admit(c)
 	if no == accepted {
@@ -130,6 +131,15 @@ func (f *Front) serveConn(c *conn) {
 			_ = c.Close() // nothing can be saved.
 		}
 	}()
+	if c.proxied {
+		if no := f.takeProxyHeader(c); no != accepted {
+			if no != clientLost {
+				c.rejectUnread(no)
+			}
+			_ = c.Close() // there is nobody to tell.
+			return
+		}
+	}
 	if settings := f.tls.Load(); settings != nil {
 		secure, err := f.handshake(c, settings)
 		if err != nil {

@@ -78,6 +78,8 @@ type Config struct {
 	// hashes and {client_ip} take that address. An element that is no address ends the
 	// search: the one after it counts. Default none: only the connection tells.
 	TrustedProxies []string `yaml:"trusted_proxies"`
+	// ProxyProtocol takes the client's address from PROXY headers. Absent: none is read.
+	ProxyProtocol *ProxyProtocolConfig `yaml:"proxy_protocol"`
 	// Via sends the Via field (RFC 9110, section 7.6.3) to servers and clients.
 	// Default false.
 	Via bool `yaml:"via"`

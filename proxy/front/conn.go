@@ -38,7 +38,8 @@ type conn struct {
 	wire    *wire
 	stream  net.Conn // wire, or TLS above it
 	front   *Front
-	remote  netip.AddrPort
+	remote  netip.AddrPort // a PROXY header may change it before anything is served
+	proxied bool           // it must begin with such a header
 	local   netip.AddrPort
 	secure  bool
 	running *sync.WaitGroup // of the Serve that accepted it

@@ -72,7 +72,8 @@ type settings struct {
 	maxConns      int   // 0 for no limit
 	maxPerClient  int   // connections, 0 for no limit
 	maxHeader     int
-	maxStreams    int // 0 without HTTP/2
+	senders       []netip.Prefix // of PROXY headers
+	maxStreams    int            // 0 without HTTP/2
 	onlyH2        bool
 }
 
@@ -121,6 +122,7 @@ func (f *Front) Update(cfg Config) {
 		maxConns:      cfg.MaxConnections,
 		maxPerClient:  cfg.MaxConnectionsPerClient,
 		maxHeader:     int(cfg.MaxHeaderSize),
+		senders:       cfg.ProxyProtocol.senders(),
 		maxStreams:    streams,
 		onlyH2:        cfg.HTTP2.Only,
 	})
@@ -234,7 +236,7 @@ func (f *Front) admit(c *conn) refusal {
 	switch s := f.settings.Load(); {
 	case s.maxConns > 0 && len(f.conns) >= s.maxConns:
 		no = overloaded
-	case s.maxPerClient > 0 && key.IsValid() && f.perClient[key] >= s.maxPerClient:
+	case s.maxPerClient > 0 && key.IsValid() && f.perClient[key] >= s.maxPerClient && !c.proxied:
 		no = tooMany
 	default:
 		f.conns[c] = struct{}{}
@@ -246,6 +248,30 @@ func (f *Front) admit(c *conn) refusal {
 		f.opts.OnConn(1)
 	}
 	return no
+}
+
+// readmit counts a connection as that of the client that a PROXY header names, unless
+// that has too many.
+func (f *Front) readmit(c *conn, client netip.AddrPort) refusal {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	key := clientKey(client.Addr())
+	if s := f.settings.Load(); s.maxPerClient > 0 && f.perClient[key] >= s.maxPerClient {
+		return tooMany
+	}
+	f.countOff(clientKey(c.remote.Addr()))
+	f.perClient[key]++
+	c.remote = client
+	return accepted
+}
+
+// countOff takes one connection off a client's. The caller holds mu.
+func (f *Front) countOff(key netip.Addr) {
+	if f.perClient[key] > 1 {
+		f.perClient[key]--
+	} else {
+		delete(f.perClient, key)
+	}
 }
 
 // clientKey is what a client has one of: an IPv4 address, or the /64 that an IPv6 host
@@ -268,11 +294,7 @@ func (f *Front) forget(c *conn) {
 	}
 	f.mu.Lock()
 	delete(f.conns, c)
-	if key := clientKey(c.remote.Addr()); f.perClient[key] > 1 {
-		f.perClient[key]--
-	} else {
-		delete(f.perClient, key)
-	}
+	f.countOff(clientKey(c.remote.Addr()))
 	f.mu.Unlock()
 	c.running.Done()
 	f.checkEmpty()

@@ -23,6 +23,7 @@ const (
 	misdirected
 	overloaded // by all connections
 	tooMany    // connections of one client
+	badProxyHeader
 	clientLost // there is nobody to answer
 )
 
@@ -41,6 +42,8 @@ var refusals = [...]struct {
 	misdirected:   {421, exchange.ReasonMisdirected},
 	overloaded:    {503, exchange.ReasonOverload},
 	tooMany:       {429, exchange.ReasonClientConns},
+
+	badProxyHeader: {400, exchange.ReasonProxyHeader},
 }
 
 // request is a request's head as far as drover itself must understand it.

@@ -61,6 +61,9 @@ type wire struct {
 	slow    atomic.Bool  // the client took too little of what was written
 	writeBy atomic.Int64 // an explicit write deadline in Unix nanoseconds, 0 for none
 
+	// the reader's goroutine
+	ahead []byte // came behind a PROXY header
+
 	// the writer's goroutine
 	writeArmed time.Time // the write deadline that is set
 	vec        net.Buffers
@@ -177,6 +180,14 @@ func (w *wire) arm(began time.Time, again bool) (time.Time, error) {
 
 // Read reads within the limit of the phase.
 func (w *wire) Read(p []byte) (int, error) {
+	if len(w.ahead) > 0 {
+		n := copy(p, w.ahead)
+		if w.ahead = w.ahead[n:]; len(w.ahead) == 0 {
+			w.ahead = nil
+		}
+		w.touched.Store(true)
+		return n, nil
+	}
 	began := time.Now()
 	for again := false; ; again = true {
 		limit, err := w.arm(began, again)
