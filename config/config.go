@@ -97,6 +97,8 @@ type Upstream struct {
 	Servers []discovery.StaticServer `yaml:"servers"`
 	// Discover says where the servers are found instead. Absent: servers.
 	Discover *discovery.Config `yaml:"discover"`
+	// Addresses says which addresses the servers may have.
+	Addresses discovery.AddressConfig `yaml:"addresses"`
 	// Balancer holds policy, zone, slow_start, panic_threshold and removal_brake.
 	Balancer balancer.Config `yaml:",inline"`
 	// Check probes the servers. Absent: no probes, every server counts as up.

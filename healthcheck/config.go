@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"drover/backend"
 	"drover/invalid"
 )
 
@@ -85,6 +86,9 @@ type CheckConfig struct {
 	// Parallel is how many probes of an upstream may run at once. The log tells when it
 	// is too small for the number of servers. Default 64.
 	Parallel int `yaml:"parallel"`
+
+	// Addresses is held against what a server's host resolves to, at each probe.
+	Addresses *backend.AddressRules `yaml:"-"`
 }
 
 // Header is a field of an http probe.

@@ -19,14 +19,15 @@ type dialer struct {
 	port   int  // 0 for the servers' own
 	secure bool // TLS whatever the scheme
 	// tls lacks ServerName when each server's own host is to be used.
-	tls *tls.Config
+	tls       *tls.Config
+	addresses *backend.AddressRules
 }
 
 // errClientCert marks a fault of the client certificate.
 var errClientCert = errors.New("cannot load the client certificate")
 
 func newDialer(cfg *CheckConfig) (*dialer, error) {
-	d := &dialer{port: cfg.Port, secure: cfg.TLS, tls: &tls.Config{
+	d := &dialer{port: cfg.Port, secure: cfg.TLS, addresses: cfg.Addresses, tls: &tls.Config{
 		MinVersion:         tls.VersionTLS12, // older versions are broken (RFC 8996)
 		ServerName:         cfg.ServerName,
 		InsecureSkipVerify: cfg.InsecureSkipVerify, //nolint:gosec // the operator asks for it.
@@ -88,7 +89,7 @@ func (d *dialer) dial(ctx context.Context, id backend.ID, protos ...string) (net
 }
 
 func (d *dialer) connect(ctx context.Context, id backend.ID) (net.Conn, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", d.target(id).Address())
+	conn, err := (&net.Dialer{ControlContext: d.addresses.Control}).DialContext(ctx, "tcp", d.target(id).Address())
 	if err != nil {
 		return nil, failed("connecting", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"drover/backend"
 	"drover/invalid"
 	"drover/units"
 )
@@ -46,6 +47,9 @@ type Config struct {
 	HTTP2 HTTP2Config `yaml:"http2"`
 	// TLS applies to servers whose scheme is https.
 	TLS TLSConfig `yaml:"tls"`
+
+	// Addresses is held against what a server's host resolves to, at each connection.
+	Addresses *backend.AddressRules `yaml:"-"`
 }
 
 // TLSConfig is how https servers are spoken to.

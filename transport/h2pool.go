@@ -4,9 +4,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
+
+	"drover/backend"
 )
 
 // h2pool holds a server's HTTP/2 connections.
@@ -248,9 +251,12 @@ func (h *h2pool) unused() (n int) {
 
 // sameWire reports whether connections made for one are good for the other.
 func sameWire(a, b *settings) bool {
-	return a.tls == b.tls && a.Protocol == b.Protocol && a.HTTP2.StreamWindow == b.HTTP2.StreamWindow &&
+	return a.tls == b.tls && sameRules(a.Addresses, b.Addresses) && a.Protocol == b.Protocol && a.HTTP2.StreamWindow == b.HTTP2.StreamWindow &&
 		a.MaxResponseHeaderSize == b.MaxResponseHeaderSize
 }
+
+// sameRules compares by value only what a reload has made anew: each request asks.
+func sameRules(a, b *backend.AddressRules) bool { return a == b || reflect.DeepEqual(a, b) }
 
 // chosen begins HTTP/2 where that is what the server speaks.
 func (s *settings) chosen(secured *tls.Conn) (h2 bool, err error) {

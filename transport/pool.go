@@ -77,7 +77,8 @@ func BrokenPool(id backend.ID, err error) *Pool {
 }
 
 // SetConfig changes the settings while exchanges run. Connections stay, unless the TLS
-// settings differ: then unused ones are closed.
+// settings or the rules for addresses differ: then unused ones are closed, and the others
+// once they are unused.
 func (p *Pool) SetConfig(cfg *Config) error {
 	next := &settings{Config: *cfg, from: cfg}
 	if p.id.Scheme == "https" {
@@ -173,7 +174,7 @@ func (p *Pool) get(deadline time.Time, upgrade bool) (*conn, error) {
 				p.counts.reused.Add(1)
 			}
 			c.fresh = false
-			if cfg := p.settings.Load(); cfg.tls == c.settings.tls {
+			if cfg := p.settings.Load(); sameWire(cfg, c.settings) {
 				c.settings = cfg // time-outs of now, not of when it was dialled
 			}
 			return c, nil
@@ -267,7 +268,7 @@ func (p *Pool) dial(deadline time.Time, upgrade bool) (*conn, error) {
 }
 
 func (p *Pool) dialContext(ctx context.Context, cfg *settings, upgrade bool) (*conn, error) {
-	var dialer net.Dialer
+	dialer := net.Dialer{ControlContext: cfg.Addresses.Control}
 	raw, err := dialer.DialContext(ctx, "tcp", p.id.Address())
 	if err != nil {
 		return nil, err

@@ -51,6 +51,7 @@ func checkOf(cfg config.Upstream) *healthcheck.CheckConfig {
 		return nil
 	}
 	check, wire := *cfg.Check, cfg.Transport.TLS
+	check.Addresses = cfg.Transport.Addresses
 	// Authorities of its own say that the check is to verify.
 	check.InsecureSkipVerify = check.InsecureSkipVerify || wire.InsecureSkipVerify && check.CAFile == ""
 	check.CAFile = cmp.Or(check.CAFile, wire.CAFile)
@@ -82,12 +83,8 @@ func newSource(cfg config.Upstream, session *zkSession, logger *zap.Logger) (dis
 func (u *upstream) discover(source discovery.Source, listed, decided bool) func(context.Context) error {
 	return func(ctx context.Context) error {
 		return source.Run(ctx, func(servers []backend.Server) {
-			if listed || decided {
-				u.group.Replace(servers)
-				decided = false
-			} else {
-				u.group.Update(servers)
-			}
+			u.give(servers, listed || decided)
+			decided = false
 			u.seen.Do(func() { close(u.first) })
 		})
 	}

@@ -149,7 +149,9 @@ func (u *upstream) discovery() (discovery.Status, bool) {
 	if !ok {
 		return discovery.Status{}, false
 	}
-	return teller.Status(), true
+	status := teller.Status()
+	status.Rejected = append(status.Rejected, u.addresses.rejects.List()...)
+	return status, true
 }
 
 func (z *zkSession) status() *zkStatus {

@@ -31,6 +31,8 @@ type upstream struct {
 	servers *proxy.ServerHandles
 	first   chan struct{} // closed at the first full set
 
+	addresses *addressFilter
+
 	// atomic: members come from discovery's goroutine while a reload swaps parts
 	monitor   atomic.Pointer[healthcheck.Monitor]
 	outlier   atomic.Pointer[healthcheck.Outlier]
@@ -70,6 +72,8 @@ func newUpstream(cfg config.Upstream, logger *zap.Logger, m *metrics.Metrics) (*
 		servers: proxy.NewServerHandles(cfg.Name, m),
 		first:   make(chan struct{}),
 	}
+	u.addresses = newAddressFilter(u.logger)
+	u.addresses.rules = cfg.Transport.Addresses
 	u.transport.Store(&cfg.Transport)
 	group, err := balancer.NewGroup(cfg.Name, cfg.Balancer, balancer.Options{
 		NewConns:  u.newPool,
@@ -109,6 +113,11 @@ func (u *upstream) onMembers(members []*backend.Member) {
 
 // plan prepares a change to cfg.
 func (e *engine) plan(cfg config.Upstream, next *config.Config, session *zkSession) (*upstreamPlan, error) {
+	rules, err := addressRules(cfg, next.Admin)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Transport.Addresses = rules // for requests and, by way of checkOf, for probes
 	p := &upstreamPlan{cfg: cfg, session: session}
 	if p.running = e.upstreams[cfg.Name]; p.running == nil {
 		made, err := newUpstream(cfg, e.logger, e.metrics)
@@ -214,6 +223,9 @@ func (p *upstreamPlan) commit() {
 	u.cfg, u.session, u.proxied = p.cfg, p.session, p.proxied
 	if p.newTransport {
 		u.setTransport(&p.cfg.Transport)
+	}
+	if !p.fresh && !reflect.DeepEqual(old.Transport.Addresses, p.cfg.Transport.Addresses) {
+		u.setAddresses(p.cfg.Transport.Addresses)
 	}
 	if !p.fresh && !reflect.DeepEqual(old.Balancer, p.cfg.Balancer) {
 		if err := u.group.Reconfigure(p.cfg.Balancer); err != nil {
