@@ -35,8 +35,8 @@ var special = []struct {
 	linkLocal bool
 	prefix    netip.Prefix
 }{
-	{"cloud metadata", false, netip.MustParsePrefix("169.254.169.254/32")},
-	{"cloud metadata", false, netip.MustParsePrefix("fd00:ec2::254/128")},
+	{"a cloud metadata address", false, netip.MustParsePrefix("169.254.169.254/32")},
+	{"a cloud metadata address", false, netip.MustParsePrefix("fd00:ec2::254/128")},
 	{"link-local", true, netip.MustParsePrefix("169.254.0.0/16")},
 	{"link-local", true, netip.MustParsePrefix("fe80::/10")},
 	{"unspecified", false, netip.MustParsePrefix("0.0.0.0/8")}, // RFC 1122, section 3.2.1.3
@@ -80,7 +80,7 @@ func (r *AddressRules) Check(at netip.AddrPort) error {
 			return fmt.Errorf("%w: %s is drover's own admin address", ErrAddress, at)
 		}
 		if name := r.specialRange(a); name != "" {
-			return fmt.Errorf("%w: %s is a %s address, got from a registry", ErrAddress, a, name)
+			return fmt.Errorf("%w: %s is %s, got from a registry", ErrAddress, a, name)
 		}
 	}
 	if len(r.Allow) > 0 && !within(r.Allow) {

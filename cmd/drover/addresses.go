@@ -25,16 +25,16 @@ type addressFilter struct {
 	rules   *backend.AddressRules
 	last    []backend.Server // as the source gave it
 	given   bool
-	refused map[string]bool // paths among rejects
+	refused map[backend.ID]string // where it was read first: a file's lines move
 }
 
 func newAddressFilter(logger *zap.Logger) *addressFilter {
-	return &addressFilter{rejects: format.NewRejects(logger), refused: map[string]bool{}}
+	return &addressFilter{rejects: format.NewRejects(logger), refused: map[backend.ID]string{}}
 }
 
 // pass gives the servers whose addresses are permitted.
 func (f *addressFilter) pass(servers []backend.Server) []backend.Server {
-	refused := map[string]bool{}
+	refused := map[backend.ID]string{}
 	var passed []backend.Server
 	for _, s := range servers {
 		err := f.rules.CheckID(s.ID)
@@ -42,12 +42,15 @@ func (f *addressFilter) pass(servers []backend.Server) []backend.Server {
 			passed = append(passed, s)
 			continue
 		}
-		path := s.Origin + " " + s.ID.String()
-		refused[path] = true
+		path, known := f.refused[s.ID]
+		if !known {
+			path = s.Origin + " " + s.ID.String()
+		}
+		refused[s.ID] = path
 		f.rejects.Add(path, err)
 	}
-	for path := range f.refused {
-		if !refused[path] {
+	for id, path := range f.refused {
+		if _, still := refused[id]; !still {
 			f.rejects.Remove(path)
 		}
 	}

@@ -204,6 +204,9 @@ func (n *node) write(t *testing.T, yaml string) {
 	if strings.Contains(yaml, "access_log:") {
 		text = preamble
 	}
+	if strings.HasPrefix(yaml, "admin:") {
+		text = strings.TrimPrefix(text, preamble)
+	}
 	text += strings.ReplaceAll(yaml, "LISTEN", n.listen)
 	if err := os.WriteFile(n.path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
