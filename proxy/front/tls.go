@@ -55,6 +55,7 @@ func LoadTLS(cfg *TLSConfig) (*TLS, error) {
 	if cfg.SessionTickets.Disabled {
 		return t, nil
 	}
+	bindSessions(t.config)
 	t.tickets = &tickets{context: t.clients.context(), source: &ownSecrets{}}
 	if cfg.SessionTickets.File != "" {
 		t.tickets.source = &fileSecrets{path: cfg.SessionTickets.File, every: cfg.SessionTickets.RotateEvery}
