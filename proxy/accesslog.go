@@ -94,7 +94,7 @@ func appendRequestLine(dst []byte, r *exchange.Request) []byte {
 	dst = appendEscaped(dst, r.Method)
 	if len(r.Target) > 0 {
 		dst = append(dst, ' ')
-		dst = appendEscaped(dst, r.Target)
+		dst = appendEscaped(dst, loggedTarget(r.Target))
 	}
 	if r.ProtoMajor > 1 {
 		dst = append(dst, " HTTP/"...)
@@ -170,8 +170,8 @@ func appendJSON(dst []byte, e *entry) []byte {
 	text("user", []byte(rs.User))
 	text("listener", []byte(ex.Listener))
 	text("method", ex.Request.Method)
-	text("host", ex.Request.Host)
-	text("target", ex.Request.Target)
+	text("host", withoutUserinfo(ex.Request.Host, 0))
+	text("target", loggedTarget(ex.Request.Target))
 	number("status", int64(e.status))
 	number("received", rs.Received)
 	number("sent", rs.Sent)

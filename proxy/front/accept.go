@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -160,8 +161,17 @@ func (f *Front) serveConn(c *conn) {
 
 func (f *Front) ended(c *conn, err error) {
 	if err != nil {
-		f.opts.Logger.Debug("connection ended", zap.Stringer("remote", c.remote), zap.Error(err))
+		f.opts.Logger.Debug("connection ended", zap.Stringer("remote", c.remote), zap.Stringer("error", unquoted{err}))
 	}
+}
+
+// unquoted tells an error up to what it quotes: fasthttp's quote fields of the request,
+// and so cookies and passwords.
+type unquoted struct{ err error }
+
+func (u unquoted) String() string {
+	text, _, _ := strings.Cut(u.err.Error(), `"`)
+	return text
 }
 
 // serveRequests has fasthttp serve a connection. A connection that is idle for more
