@@ -25,7 +25,7 @@ func TestRouterConfusion(t *testing.T) {
 			t.Errorf("%s: the server got %q; want the target and the Host as they came", target, seen)
 		}
 	}
-	refuses(t, d, o, "GET /a#f HTTP/1.1\r\nHost: a\r\n\r\n", "GET a HTTP/1.1\r\nHost: a\r\n\r\n", "GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n",
+	refuses(t, d, o, "GET /a#f HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "GET a HTTP/1.1\r\nHost: a\r\n\r\n", "GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n",
 		"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n")
 }
 
