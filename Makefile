@@ -3,7 +3,7 @@ GO       ?= go
 GOLANGCI  = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
 PACKAGES  = ./...
 
-.PHONY: test build fmt-check vet lint race allocs deps bench chaos fuzz cluster-test
+.PHONY: test build fmt-check vet lint race allocs deps bench chaos fuzz cluster-test slow
 
 test: deps fmt-check vet lint race allocs ## everything a change must pass
 
@@ -40,3 +40,6 @@ chaos: ## kill, add, drain, reload and re-register under load, for CHAOSTIME (de
 
 cluster-test: ## ZooKeeper's own tests, repeated
 	$(GO) test -race -count=5 -timeout 30m ./discovery/zookeeper/...
+
+slow: deps ## slowhttptest with 1,000 connections in its four modes, each for SLOWTIME (default 60s)
+	TEST_SLOW=$${SLOWTIME:-60s} $(GO) test -count=1 -v -timeout 30m -run TestSlowClients ./cmd/drover
