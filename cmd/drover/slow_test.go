@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,7 +57,7 @@ func TestSlowClients(t *testing.T) {
 			s := newSetup(t, fmt.Sprintf(`access_log: { format: "off" }
 `+oneUpstream, p.address))
 			s.run(t)
-			attack := append(strings.Fields(mode.flags), "-c", strconv.Itoa(connections), "-r", strconv.Itoa(connections/4),
+			attack := append(strings.Fields(mode.flags), "-c", strconv.Itoa(connections), "-r", strconv.Itoa(connections/2),
 				"-l", strconv.Itoa(int(lasts.Seconds())), "-p", "3", "-u", "http://"+s.listen+"/large")
 			ctx, cancel := context.WithTimeout(t.Context(), lasts)
 			defer cancel()
@@ -64,8 +65,14 @@ func TestSlowClients(t *testing.T) {
 			go func() { attacked <- slowAttack(ctx, tool, attack) }()
 			took := behave(ctx, t, "http://"+s.listen+"/")
 			rounds := <-attacked
-			if rounds < 1 || len(took) < 20 {
-				t.Fatalf("%d rounds of slowhttptest, %d requests beside it; want at least 1 and 20", rounds, len(took))
+			_, metrics := fetch(t, client(t, false), http.MethodGet, "http://"+s.admin+"/metrics", "")
+			accepted := regexp.MustCompile(`drover_listener_connections_total{listener="web"} (\S+)`).FindStringSubmatch(metrics)
+			if len(accepted) == 0 {
+				t.Fatalf("no count of connections in\n%s", metrics)
+			}
+			// Half of the good requests brought a connection of their own.
+			if n, err := strconv.ParseFloat(accepted[1], 64); err != nil || int(n)-len(took)/2 < connections || rounds < 1 || len(took) < 20 {
+				t.Fatalf("%s connections, %d rounds of slowhttptest, %d requests beside it; want more than %d, 1 and 20", accepted[1], rounds, len(took), connections)
 			}
 			slices.Sort(took)
 			p99 := took[len(took)*99/100]
