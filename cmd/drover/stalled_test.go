@@ -72,6 +72,9 @@ func TestStalledConnections(t *testing.T) {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Fatalf("still open after %.0fs; want it closed within %v", took.Seconds(), stalledWithin)
 			}
+			if took < time.Second {
+				t.Errorf("closed after %v; want a time-out, not a refusal", took)
+			}
 			t.Logf("closed after %.1fs", took.Seconds())
 		})
 	}
