@@ -38,5 +38,7 @@ func TestDescriptorsUsedUp(t *testing.T) {
 	for _, c := range held {
 		_ = c.Close()
 	}
-	serves(t, d)
+	eventually(t, "a request is answered again", func() bool {
+		return strings.HasPrefix(exchange(t, d.web, "GET /alive HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"), "HTTP/1.1 200")
+	})
 }
