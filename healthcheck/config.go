@@ -32,6 +32,9 @@ type CheckConfig struct {
 	// Protocol is what http is spoken in: auto, h1, h2 or h2c, as in transport. Default:
 	// transport.protocol.
 	Protocol string `yaml:"protocol"`
+	// ProxyProtocol is v1 or v2 where servers want a PROXY header on their own ports; it
+	// is the transport's.
+	ProxyProtocol string `yaml:"-"`
 	// Headers are further fields of http.
 	Headers []Header `yaml:"headers"`
 	// Statuses are what http accepts: "200", "200-299". Default 200-299. Redirects are

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -21,13 +22,20 @@ type dialer struct {
 	// tls lacks ServerName when each server's own host is to be used.
 	tls       *tls.Config
 	addresses *backend.AddressRules
+	header    string // of the PROXY protocol, "" for none
+}
+
+// proxyHeaders name no client.
+var proxyHeaders = map[string]string{
+	"v1": "PROXY UNKNOWN\r\n",
+	"v2": "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00",
 }
 
 // errClientCert marks a fault of the client certificate.
 var errClientCert = errors.New("cannot load the client certificate")
 
 func newDialer(cfg *CheckConfig) (*dialer, error) {
-	d := &dialer{port: cfg.Port, secure: cfg.TLS, addresses: cfg.Addresses, tls: &tls.Config{
+	d := &dialer{port: cfg.Port, secure: cfg.TLS, addresses: cfg.Addresses, header: proxyHeaders[cfg.ProxyProtocol], tls: &tls.Config{
 		MinVersion:         tls.VersionTLS12, // older versions are broken (RFC 8996)
 		ServerName:         cfg.ServerName,
 		InsecureSkipVerify: cfg.InsecureSkipVerify, //nolint:gosec // the operator asks for it.
@@ -77,8 +85,17 @@ func (d *dialer) authority(id backend.ID) string {
 // context governs the connection until it is closed. Protos are offered by ALPN.
 func (d *dialer) dial(ctx context.Context, id backend.ID, protos ...string) (net.Conn, error) {
 	conn, err := d.connect(ctx, id)
-	if err != nil || !d.usesTLS(id) {
-		return conn, err
+	if err != nil {
+		return nil, err
+	}
+	if d.port == 0 && d.header != "" {
+		if _, err := io.WriteString(conn, d.header); err != nil {
+			_ = conn.Close()
+			return nil, failed("connecting", err)
+		}
+	}
+	if !d.usesTLS(id) {
+		return conn, nil
 	}
 	secured, err := d.negotiate(ctx, conn, id, protos)
 	if err != nil {

@@ -43,6 +43,10 @@ type Config struct {
 	// Requests for an upgrade (WebSocket) need HTTP/1.1: auto and h1 have it. Default
 	// auto.
 	Protocol Protocol `yaml:"protocol"`
+	// ProxyProtocol is the header that connections begin with: none, v1 or v2. It names
+	// the client, so that a connection serves one request, and not over HTTP/2: auto is h1
+	// then. Checks of the servers' own ports send one that names nobody. Default none.
+	ProxyProtocol string `yaml:"proxy_protocol"`
 	// HTTP2 holds what only HTTP/2 has.
 	HTTP2 HTTP2Config `yaml:"http2"`
 	// TLS applies to servers whose scheme is https.
@@ -75,6 +79,7 @@ func (c *Config) SetDefaults() {
 		IdleTimeout:           60 * time.Second,
 		MaxResponseHeaderSize: 64 * units.KiB,
 		Protocol:              ProtocolAuto,
+		ProxyProtocol:         "none",
 	}
 	c.HTTP2.SetDefaults()
 }
@@ -109,7 +114,7 @@ func (c *Config) Validate() error {
 	if !slices.Contains(protocols, c.Protocol) {
 		faults = append(faults, invalid.Fieldf("protocol", "got %q; want auto, h1, h2 or h2c", c.Protocol))
 	}
-	return errors.Join(faults...)
+	return errors.Join(append(faults, c.checkProxyProtocol())...)
 }
 
 // Validate implements the decoder's contract. It reads the files.

@@ -49,6 +49,7 @@ type conn struct {
 
 	idleSince time.Time
 	reused    bool
+	single    bool  // it names a client, and serves one exchange
 	fresh     bool  // in the pool without having been used
 	sentAt    int64 // wire.sent when the running exchange began to write
 

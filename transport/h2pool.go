@@ -180,7 +180,7 @@ func (p *Pool) placeOrDial(cfg *settings) (*h2conn, *h2dial) {
 
 // dialH2 opens a connection for all who wait for it.
 func (p *Pool) dialH2(d *h2dial) {
-	c, err := p.dial(time.Time{}, false)
+	c, err := p.dial(time.Time{}, false, nil)
 	if err == nil {
 		p.adopt(c)
 		d.h1 = c.h2 == nil
@@ -251,7 +251,7 @@ func (h *h2pool) unused() (n int) {
 
 // sameWire reports whether connections made for one are good for the other.
 func sameWire(a, b *settings) bool {
-	return a.tls == b.tls && sameRules(a.Addresses, b.Addresses) && a.Protocol == b.Protocol && a.HTTP2.StreamWindow == b.HTTP2.StreamWindow &&
+	return a.tls == b.tls && sameRules(a.Addresses, b.Addresses) && a.Protocol == b.Protocol && a.ProxyProtocol == b.ProxyProtocol && a.HTTP2.StreamWindow == b.HTTP2.StreamWindow &&
 		a.MaxResponseHeaderSize == b.MaxResponseHeaderSize
 }
 

@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -137,9 +138,13 @@ func (p *Pool) Stats() Stats {
 
 // connect gives a connection for a request: one of HTTP/1.1, or one of HTTP/2 with a
 // place for a stream.
-func (p *Pool) connect(req *exchange.Request, deadline time.Time) (*conn, *h2conn, error) {
+func (p *Pool) connect(ex *exchange.Exchange, req *exchange.Request, deadline time.Time) (*conn, *h2conn, error) {
 	for {
 		cfg, upgrade := p.settings.Load(), req.Upgrade != ""
+		if cfg.sendsProxy() {
+			c, err := p.dialFor(ex, deadline)
+			return c, nil, err
+		}
 		may, must := cfg.mayH2()
 		if must && upgrade {
 			return nil, nil, errUpgrade
@@ -166,7 +171,7 @@ func (p *Pool) get(deadline time.Time, upgrade bool) (*conn, error) {
 	for {
 		c := p.takeIdle()
 		if c == nil {
-			return p.dial(deadline, upgrade)
+			return p.dial(deadline, upgrade, nil)
 		}
 		switch c.state() {
 		case connAlive:
@@ -187,6 +192,22 @@ func (p *Pool) get(deadline time.Time, upgrade bool) (*conn, error) {
 	}
 }
 
+// dialFor dials a connection for one exchange, whose client it names.
+func (p *Pool) dialFor(ex *exchange.Exchange, deadline time.Time) (*conn, error) {
+	if p.broken != nil {
+		return nil, p.broken
+	}
+	header, err := proxyHeader(proxyVersions[p.settings.Load().ProxyProtocol], ex)
+	if err != nil {
+		return nil, err
+	}
+	c, err := p.dial(deadline, true, header)
+	if c != nil {
+		c.single = true
+	}
+	return c, err
+}
+
 func (p *Pool) takeIdle() *conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -204,7 +225,7 @@ func (p *Pool) takeIdle() *conn {
 func (p *Pool) put(c *conn) {
 	cfg := p.settings.Load()
 	p.mu.Lock()
-	if p.closed || len(p.idle) >= cfg.IdleConnections || !sameWire(c.settings, cfg) {
+	if p.closed || c.single || len(p.idle) >= cfg.IdleConnections || !sameWire(c.settings, cfg) {
 		p.mu.Unlock()
 		c.close()
 		return
@@ -242,8 +263,8 @@ func (p *Pool) closeOld() {
 }
 
 // dial opens a connection within the connect time-out, and before deadline if there
-// is one. Upgrade has it speak HTTP/1.1.
-func (p *Pool) dial(deadline time.Time, upgrade bool) (*conn, error) {
+// is one. Upgrade has it speak HTTP/1.1. It begins with the header, before TLS.
+func (p *Pool) dial(deadline time.Time, upgrade bool, header []byte) (*conn, error) {
 	p.mu.Lock()
 	closed := p.closed
 	p.mu.Unlock()
@@ -258,7 +279,7 @@ func (p *Pool) dial(deadline time.Time, upgrade bool) (*conn, error) {
 	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
 	p.counts.dials.Add(1)
-	c, err := p.dialContext(ctx, cfg, upgrade)
+	c, err := p.dialContext(ctx, cfg, upgrade, header)
 	if err != nil {
 		p.counts.dialFailures.Add(1)
 		return nil, fmt.Errorf("cannot connect to %q: %w", p.id, err)
@@ -267,7 +288,7 @@ func (p *Pool) dial(deadline time.Time, upgrade bool) (*conn, error) {
 	return c, nil
 }
 
-func (p *Pool) dialContext(ctx context.Context, cfg *settings, upgrade bool) (*conn, error) {
+func (p *Pool) dialContext(ctx context.Context, cfg *settings, upgrade bool, header []byte) (*conn, error) {
 	dialer := net.Dialer{ControlContext: cfg.Addresses.Control}
 	raw, err := dialer.DialContext(ctx, "tcp", p.id.Address())
 	if err != nil {
@@ -276,6 +297,13 @@ func (p *Pool) dialContext(ctx context.Context, cfg *settings, upgrade bool) (*c
 	c := &conn{pool: p, settings: cfg, wire: &wire{Conn: raw}}
 	c.Conn = c.wire
 	c.prepareProbe(raw)
+	if len(header) > 0 {
+		until, _ := ctx.Deadline()
+		if err := errors.Join(c.SetWriteDeadline(until), writeAll(c, header), c.SetWriteDeadline(time.Time{})); err != nil {
+			_ = raw.Close() // the error is the one to tell.
+			return nil, fmt.Errorf("PROXY header: %w", err)
+		}
+	}
 	var secured *tls.Conn
 	if cfg.tls != nil {
 		offer := cfg.tls
@@ -298,4 +326,9 @@ func (p *Pool) dialContext(ctx context.Context, cfg *settings, upgrade bool) (*c
 		return nil, err
 	}
 	return c, nil
+}
+
+func writeAll(c *conn, p []byte) error {
+	_, err := c.Write(p)
+	return err
 }

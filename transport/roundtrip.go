@@ -22,7 +22,7 @@ import (
 //
 // An error is an *Error. Whatever was begun is over then, and the connection closed.
 func (p *Pool) RoundTrip(ex *exchange.Exchange, req *exchange.Request, deadline time.Time, resp *Response) error {
-	c, h2, err := p.connect(req, deadline)
+	c, h2, err := p.connect(ex, req, deadline)
 	switch {
 	case err == errUpgrade: //nolint:errorlint // it is this very value.
 		return &Error{Failure: backend.FailureProtocol, Err: err}

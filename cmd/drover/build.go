@@ -60,6 +60,7 @@ func checkOf(cfg config.Upstream) *healthcheck.CheckConfig {
 		check.CertFile, check.KeyFile = wire.CertFile, wire.KeyFile
 	}
 	if check.Type == "http" {
+		check.ProxyProtocol = cfg.Transport.ProxyProtocol
 		check.Protocol = cmp.Or(check.Protocol, string(cfg.Transport.Protocol))
 	}
 	return &check

@@ -25,9 +25,11 @@ http {
 	ssl_certificate DIR/site.pem; ssl_certificate_key DIR/site.key;
 	server {
 		listen H1; listen H2C http2; listen TLS ssl http2; listen TLS1 ssl;
+		listen PP proxy_protocol; listen PPTLS ssl proxy_protocol;
 		root DIR/www;
 		location = /which { add_header X-Connection $connection; return 200 $server_protocol; }
 		location /upload { dav_methods PUT; }
+		location = /who { return 200 "$proxy_protocol_addr $proxy_protocol_port"; }
 		location = /trailers { gzip on; gzip_types *; add_trailer X-Sum 42; try_files /file =404; }
 	}
 }
@@ -120,7 +122,7 @@ func startNginx(t *testing.T, dir string) map[string]string {
 	}
 	addresses := map[string]string{}
 	text := strings.ReplaceAll(nginxConfig, "DIR", dir)
-	for _, name := range []string{"H1", "H2C", "TLS", "TLS1"} {
+	for _, name := range []string{"H1", "H2C", "TLS", "TLS1", "PP", "PPTLS"} {
 		addresses[name] = freeAddress(t)
 		text = strings.ReplaceAll(text, "listen "+name+" ", "listen "+addresses[name]+" ")
 		text = strings.ReplaceAll(text, "listen "+name+";", "listen "+addresses[name]+";")
@@ -131,4 +133,46 @@ func startNginx(t *testing.T, dir string) map[string]string {
 		listening(t, address)
 	}
 	return addresses
+}
+
+// TestProxyProtocol: nginx learns of the client by drover's header, and drover by curl's.
+// Two clients never share a connection, and the checks of the servers pass.
+func TestProxyProtocol(t *testing.T) {
+	dir := t.TempDir()
+	addresses := startNginx(t, dir)
+	for _, version := range []string{"v1", "v2"} {
+		for at, scheme := range map[string]string{"PP": "http", "PPTLS": "https"} {
+			t.Run(version+" "+at, func(t *testing.T) {
+				s := newSetup(t, fmt.Sprintf(`admin: { address: "ADMIN" }
+listeners: [ { name: web, address: "LISTEN", trusted_proxies: [ 127.0.0.1 ], proxy_protocol: { trusted: [ 127.0.0.2 ] } } ]
+upstreams:
+  - name: app
+    servers: [ { address: "%s://%s" } ]
+    check: { type: http, path: /which, interval: 100ms, insecure_skip_verify: true }
+    transport: { proxy_protocol: %s, tls: { insecure_skip_verify: true } }
+routes: [ { upstream: app } ]
+`, scheme, addresses[at], version))
+				s.run(t)
+				c := client(t, true)
+				for range 3 {
+					for _, address := range []string{"192.0.2.1", "2001:db8::1"} {
+						if _, body := fetch(t, c, "GET", "http://"+s.listen+"/who", "", "X-Forwarded-For", address); !strings.HasPrefix(body, address+" ") {
+							t.Errorf("nginx was told of %q; want %s", body, address)
+						}
+					}
+				}
+				// The address that curl tells is that of its own end.
+				out, err := exec.CommandContext(t.Context(), "curl", "-sS", "--interface", "127.0.0.2", "--haproxy-protocol", "http://"+s.listen+"/who").CombinedOutput()
+				if err != nil || !strings.HasPrefix(string(out), "127.0.0.2 ") {
+					t.Errorf("curl: got %q, %v", out, err)
+				}
+				if out, _ := exec.CommandContext(t.Context(), "curl", "-sS", "--interface", "127.0.0.2", "http://"+s.listen+"/who").CombinedOutput(); !strings.HasPrefix(string(out), "curl: (") {
+					t.Errorf("curl without a header: got %q", out)
+				}
+				if _, body := fetch(t, c, "GET", "http://"+s.admin+"/status", ""); !strings.Contains(body, `"up"`) {
+					t.Errorf("status: %s", body)
+				}
+			})
+		}
+	}
 }
