@@ -31,6 +31,7 @@ type request struct {
 	id       [idSize]byte // a new name of the request
 	merged   []byte       // a path without empty segments
 	badPath  bool
+	proof    []byte // the answer to an authority's challenge
 
 	// forward's own
 	out     exchange.Request
@@ -112,6 +113,11 @@ func (p *Proxy) routed(next handler) handler {
 			next(rq)
 			return
 		}
+		if rq.proof = rq.challenge(); rq.proof != nil {
+			rq.ex.Result.Route = "acme"
+			next(rq)
+			return
+		}
 		if rq.route = rq.table.router.Match(rq.ex); rq.route != nil {
 			bound := rq.table.routes[rq.route]
 			targets := bound.targets
@@ -186,6 +192,8 @@ func (p *Proxy) ruled(next handler) handler {
 		switch {
 		case rq.badPath:
 			rq.fail(400, exchange.ReasonBadRequest)
+		case rq.proof != nil:
+			rq.answerChallenge()
 		case rq.route == nil:
 			rq.fail(404, exchange.ReasonNoRoute)
 		case rq.route.Redirect != nil:

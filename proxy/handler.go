@@ -24,6 +24,7 @@ type Table struct {
 	routes    map[*Route]*binding
 	noRoute   *metrics.Route
 	listeners map[string]*ListenerOptions
+	challenge func(host, path string) ([]byte, bool)
 	access    *AccessLog
 	accessCfg AccessLogConfig
 }
@@ -61,6 +62,9 @@ type TableOptions struct {
 	Metrics   *metrics.Metrics
 	// KeySets hold the keys of tokens, for each jwks_url of a route.
 	KeySets map[access.KeySetConfig]*access.KeySet
+	// Challenge gives the answer to an authority that asks for one at a path of a host
+	// (ACME's HTTP-01), nil for none.
+	Challenge func(host, path string) (answer []byte, ok bool)
 }
 
 // noRouteName labels requests that no route matches.
@@ -77,6 +81,7 @@ func NewTable(o TableOptions) (*Table, error) {
 		routes:    map[*Route]*binding{},
 		noRoute:   o.Metrics.Route(noRouteName, ""),
 		listeners: map[string]*ListenerOptions{},
+		challenge: o.Challenge,
 		access:    o.Log,
 		accessCfg: o.AccessLog,
 	}

@@ -13,6 +13,7 @@ import (
 	"drover/metrics"
 	"drover/proxy"
 	"drover/proxy/access"
+	"drover/proxy/front/acme"
 
 	"go.uber.org/zap"
 )
@@ -34,12 +35,14 @@ type engine struct {
 	admin     *adminServer
 	access    *accessLog
 	keySets   map[access.KeySetConfig]*keySet
+	issuers   map[acme.Config]*issuer
 	drains    sync.WaitGroup // listeners and upstreams that a reload replaced or removed
 	drainCtx  context.Context
 	cutDrains context.CancelFunc
 
 	// atomic
 	view     atomic.Pointer[view]
+	issuing  atomic.Pointer[map[acme.Config]*issuer]
 	draining atomic.Bool
 	warm     atomic.Bool // every upstream of one configuration has known its servers
 }
@@ -86,6 +89,7 @@ type change struct {
 	admin     *adminServer
 	access    *accessLog
 	keySets   map[access.KeySetConfig]*keySet
+	issuers   map[acme.Config]*issuer
 	log       *logPlan
 	table     *proxy.Table
 }
@@ -142,6 +146,9 @@ func (e *engine) planAll(cfg *config.Config) (*change, error) {
 	if c.keySets, err = e.planKeySets(cfg); err != nil {
 		return c, err
 	}
+	if c.issuers, err = e.planIssuers(cfg); err != nil {
+		return c, err
+	}
 	if c.table, err = e.planTable(c, byName); err != nil {
 		return c, err
 	}
@@ -164,7 +171,7 @@ func (e *engine) planTable(c *change, upstreams map[string]*proxy.Upstream) (*pr
 	}
 	o := proxy.TableOptions{
 		Routes: c.cfg.Routes, Upstreams: upstreams, Listeners: listeners,
-		AccessLog: c.cfg.AccessLog, Metrics: e.metrics, KeySets: map[access.KeySetConfig]*access.KeySet{},
+		AccessLog: c.cfg.AccessLog, Metrics: e.metrics, Challenge: e.challenged, KeySets: map[access.KeySetConfig]*access.KeySet{},
 	}
 	for cfg, s := range c.keySets {
 		o.KeySets[cfg] = s.set
@@ -298,6 +305,7 @@ func (e *engine) retire(c *change, listeners []*listener) {
 		}
 	}
 	e.retireKeySets(c.keySets)
+	e.commitIssuers(c.issuers)
 	e.session, e.access, e.admin = c.session, c.access, c.admin
 	e.forget(e.cfg, c.cfg)
 }
@@ -357,6 +365,7 @@ func (e *engine) shutdown(ctx context.Context) {
 	}
 	e.admin.stop()
 	e.retireKeySets(nil)
+	e.commitIssuers(nil)
 	if e.access != nil {
 		e.access.task.stop()
 	}

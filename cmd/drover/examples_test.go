@@ -322,7 +322,7 @@ func TestExamplesRun(t *testing.T) {
 			case "grpc-check.yaml":
 				put(t, path, replaced(t, string(text), "port: 9100", "port: "+e.startHealth(t)))
 			case "dns.yaml":
-				put(t, path, replaced(t, string(text), "port: 8080", fmt.Sprintf("port: %s, resolver: %q", port(t, e.a), startResolver(t, "app.internal."))))
+				put(t, path, replaced(t, string(text), "port: 8080", fmt.Sprintf("port: %s, resolver: %q", port(t, e.a), startResolver(t, "udp", "app.internal."))))
 			}
 			p := startProgram(t, []string{"DROVER_ADMIN_ADDRESS=" + e.admin}, "run", "-c", path)
 			e.program = p
@@ -375,22 +375,34 @@ func port(t *testing.T, p *peer) string {
 	return port
 }
 
-// startResolver is a DNS server that knows one name, at 127.0.0.1, and gives its address.
-func startResolver(t *testing.T, name string) string {
+// startResolver is a DNS server that knows one name and those below it, all at 127.0.0.1,
+// and gives its address.
+func startResolver(t *testing.T, network, name string) string {
 	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	s := &dns.Server{}
+	var address net.Addr
+	if network == "udp" {
+		conn, err := net.ListenPacket(network, "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.PacketConn, address = conn, conn.LocalAddr()
+	} else {
+		ln, err := net.Listen(network, "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Listener, address = ln, ln.Addr()
 	}
-	s := &dns.Server{PacketConn: conn, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, request *dns.Msg) {
+	s.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, request *dns.Msg) {
 		answer := new(dns.Msg).SetReply(request)
-		if q := request.Question[0]; q.Name != name {
+		if q := request.Question[0]; q.Name != name && !strings.HasSuffix(q.Name, "."+name) {
 			answer.Rcode = dns.RcodeNameError
 		} else if q.Qtype == dns.TypeA {
 			answer.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60}, A: net.IPv4(127, 0, 0, 1)}}
 		}
 		_ = w.WriteMsg(answer)
-	})}
+	})
 	started, ended := make(chan struct{}), make(chan struct{})
 	s.NotifyStartedFunc = func() { close(started) }
 	go func() {
@@ -406,5 +418,5 @@ func startResolver(t *testing.T, name string) string {
 		_ = s.Shutdown()
 		<-ended
 	})
-	return conn.LocalAddr().String()
+	return address.String()
 }

@@ -126,6 +126,7 @@ func (e *engine) newFront(cfg front.Config) (*front.Front, error) {
 	return front.New(cfg, e.proxy.Serve, front.Options{
 		Logger: e.logger.With(zap.String("listener", cfg.Name)),
 		OnConn: counts.Connections,
+		Issued: e.issued,
 		OnReject: func(ex *exchange.Exchange) {
 			counts.Rejected(string(ex.Result.Reason))
 			e.proxy.Rejected(ex)

@@ -147,6 +147,10 @@ func (f *Front) serveConn(c *conn) {
 			_ = c.Close() // the handshake's error says it all.
 			return
 		}
+		if secure.ConnectionState().NegotiatedProtocol == alpnACME {
+			_ = c.Close() // the authority has seen what it wanted.
+			return
+		}
 		if secure.ConnectionState().NegotiatedProtocol == "h2" {
 			f.ended(c, f.serveH2(c))
 			return

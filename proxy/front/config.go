@@ -92,8 +92,11 @@ type Config struct {
 // TLSConfig is the `tls` block of a listener.
 type TLSConfig struct {
 	// Certificates are chosen by the name that the client asks for: an exact name
-	// first, then a wildcard, else the first in the list. At least one.
+	// first, then a wildcard, else the first in the list. At least one, unless there is
+	// acme.
 	Certificates []Certificate `yaml:"certificates"`
+	// ACME has an authority issue certificates, beside those of files. Absent: none.
+	ACME *ACMEConfig `yaml:"acme"`
 	// MinVersion is the oldest protocol that is spoken, "1.2" or "1.3". Default
 	// "1.2".
 	MinVersion string `yaml:"min_version"`
@@ -211,7 +214,7 @@ func checkAddress(address string) error {
 // Validate reports what is wrong with the block itself.
 func (c *TLSConfig) Validate() error {
 	var errs []error
-	if len(c.Certificates) == 0 {
+	if len(c.Certificates) == 0 && c.ACME == nil {
 		errs = append(errs, invalid.Fieldf("certificates", "got none; want at least one, such as { cert_file: site.pem, key_file: site.key }"))
 	}
 	if _, ok := tlsVersions[c.MinVersion]; !ok {

@@ -4,6 +4,7 @@ package front
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"drover/exchange"
+	"drover/proxy/front/acme"
 
 	"github.com/valyala/fasthttp"
 	"go.uber.org/zap"
@@ -32,6 +34,8 @@ type Options struct {
 	// Target may be cut or empty, and ProtoMinor is -1 where the version is unknown.
 	// Nothing of it may be kept.
 	OnReject func(*exchange.Exchange)
+	// Issued gives the certificates of tls.acme.
+	Issued func(account acme.Config, hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
 // Front serves HTTP/1.1 and HTTP/1.0 to the clients of one listener.
@@ -255,11 +259,12 @@ func (f *Front) admit(c *conn) refusal {
 func (f *Front) readmit(c *conn, client netip.AddrPort) refusal {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	key := clientKey(client.Addr())
+	key, sender := clientKey(client.Addr()), clientKey(c.remote.Addr())
+	f.countOff(sender)
 	if s := f.settings.Load(); s.maxPerClient > 0 && f.perClient[key] >= s.maxPerClient {
+		f.perClient[sender]++
 		return tooMany
 	}
-	f.countOff(clientKey(c.remote.Addr()))
 	f.perClient[key]++
 	c.remote = client
 	return accepted

@@ -179,6 +179,10 @@ func TestProxyHeaderLimits(t *testing.T) {
 	_ = one.Close()
 	tf.waitOpen(t, 1)
 	from(1).head()
+	// Who names itself is not counted twice.
+	if got := tf.dial(t).send("PROXY TCP4 127.0.0.1 127.0.0.1 1 80\r\n" + get11).head(); !strings.HasPrefix(got, "HTTP/1.1 200") {
+		t.Errorf("a sender that names itself got %q", got)
+	}
 }
 
 // TestProxyHeaderReload: a change holds for new connections, and is not felt by others.

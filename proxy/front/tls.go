@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"drover/exchange"
+	"drover/proxy/front/acme"
 
 	"go.uber.org/zap"
 )
@@ -36,7 +37,9 @@ func LoadTLS(cfg *TLSConfig) (*TLS, error) {
 		}
 		names.add(cert)
 	}
-	if len(names.all) == 0 {
+	if cfg.ACME != nil {
+		names.domains, names.account = cfg.ACME.Domains, cfg.ACME.Account
+	} else if len(names.all) == 0 {
 		return nil, errors.New("cannot serve TLS without a certificate")
 	}
 	t := &TLS{names: names, hsts: cfg.HSTS.value(), config: &tls.Config{
@@ -45,6 +48,9 @@ func LoadTLS(cfg *TLSConfig) (*TLS, error) {
 		NextProtos:             []string{"h2", "http/1.1"},
 		SessionTicketsDisabled: cfg.SessionTickets.Disabled,
 	}}
+	if cfg.ACME != nil {
+		t.config.NextProtos = append(t.config.NextProtos, alpnACME)
+	}
 	if cfg.ClientAuth != nil {
 		var err error
 		if t.clients, err = loadClientAuth(cfg.ClientAuth); err != nil {
@@ -85,6 +91,7 @@ func loadCertificate(files Certificate) (*certificate, error) {
 // settings have no file of keys, before and after, and the same terms for clients.
 func (f *Front) SetTLS(next *TLS) {
 	next.names.logger = f.opts.Logger
+	next.names.issued = f.opts.Issued
 	if old := f.tls.Load(); old != nil && old.tickets != nil && next.tickets != nil {
 		next.tickets.inherit(old.tickets, next.config)
 	}
@@ -119,11 +126,12 @@ func (f *Front) alpn(settings *tls.Config) *tls.Config {
 	if s.maxStreams > 0 && !s.onlyH2 {
 		return settings
 	}
-	settings = settings.Clone()
-	settings.NextProtos = []string{"http/1.1"}
+	unwanted := "h2"
 	if s.onlyH2 {
-		settings.NextProtos = []string{"h2"}
+		unwanted = "http/1.1"
 	}
+	settings = settings.Clone()
+	settings.NextProtos = slices.DeleteFunc(slices.Clone(settings.NextProtos), func(p string) bool { return p == unwanted })
 	return settings
 }
 
@@ -132,6 +140,10 @@ type certificates struct {
 	all    []*certificate
 	byName map[string][]*certificate // lower case; wildcards with their "*."
 	logger *zap.Logger
+	// domains are those whose certificates issued gives.
+	domains []string
+	account acme.Config
+	issued  func(acme.Config, *tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
 func (cs *certificates) add(cert *certificate) {
@@ -149,7 +161,13 @@ func (cs *certificates) add(cert *certificate) {
 // name, then of those for the wildcard above it, the first that the client's
 // algorithms can do; for any other name the first of all.
 func (cs *certificates) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if cs.issuedFor(hello) {
+		return cs.issued(cs.account, hello)
+	}
 	candidates := cs.candidates(hello.ServerName)
+	if len(candidates) == 0 {
+		return nil, fmt.Errorf("there is no certificate for %q", hello.ServerName)
+	}
 	for _, cert := range candidates {
 		if hello.SupportsCertificate(&cert.Certificate) == nil {
 			return cert.stapled(time.Now(), cs.logger), nil
@@ -158,7 +176,7 @@ func (cs *certificates) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, er
 	return candidates[0].stapled(time.Now(), cs.logger), nil
 }
 
-// candidates are the certificates for a name, at least one.
+// candidates are the certificates for a name, none only where files have none at all.
 func (cs *certificates) candidates(name string) []*certificate {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
 	candidates := cs.byName[name]
