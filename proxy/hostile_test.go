@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,7 +22,10 @@ import (
 )
 
 // hostile is one message of testdata/hostile.
-type hostile struct{ name, raw, want string }
+type hostile struct {
+	name, raw, want string
+	ends            bool // the connection ends with the message
+}
 
 // loadHostile reads a class of messages.
 func loadHostile(t *testing.T, path string) []hostile {
@@ -33,6 +38,7 @@ func loadHostile(t *testing.T, path string) []hostile {
 		Name, Raw, Want string
 		Each            []string
 		Times           int
+		Ends            bool
 	}
 	if err := yaml.UnmarshalWithOptions(text, &entries, yaml.Strict()); err != nil {
 		t.Fatalf("%s: %v", path, err)
@@ -44,7 +50,7 @@ func loadHostile(t *testing.T, path string) []hostile {
 		}
 		for i, value := range e.Each {
 			raw := strings.ReplaceAll(e.Raw, "{}", strings.Repeat(value, max(e.Times, 1)))
-			all = append(all, hostile{fmt.Sprintf("%s %d", e.Name, i), latin1(raw), e.Want})
+			all = append(all, hostile{fmt.Sprintf("%s %d", e.Name, i), latin1(raw), e.Want, e.Ends})
 		}
 	}
 	return all
@@ -287,11 +293,32 @@ func (rec *recorder) forwarded(t *testing.T, b *bed, raw string) {
 	if f := g.fields["x-forwarded-for"]; len(f) != 1 || !strings.HasSuffix(f[0], "127.0.0.1") {
 		t.Errorf("got X-Forwarded-For %q; want drover's word at its end", f)
 	}
-	for _, x := range want.fields["x"] {
-		if f := g.fields["x"]; len(f) != 1 || f[0] != x {
-			t.Errorf("got X %q; want %q", f, x)
+	got1, want1 := endToEnd(g), endToEnd(want)
+	if !maps.EqualFunc(got1, want1, slices.Equal) {
+		t.Errorf("got the fields %q; want %q", got1, want1)
+	}
+}
+
+// notEndToEnd are the fields that a proxy does not pass on as they are: those of the
+// connection, of the framing, and those that are its own to write.
+var notEndToEnd = []string{
+	"connection", "content-length", "expect", "forwarded", "host", "http2-settings", "keep-alive", "proxy-authorization",
+	"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto",
+	"x-real-ip",
+}
+
+// endToEnd are the fields that must arrive as they were sent (RFC 9110, section 7.6.1).
+func endToEnd(s *strict) map[string][]string {
+	fields := maps.Clone(s.fields)
+	for _, list := range s.fields["connection"] {
+		for name := range strings.SplitSeq(list, ",") {
+			delete(fields, strings.ToLower(strings.TrimSpace(name)))
 		}
 	}
+	maps.DeleteFunc(fields, func(name string, _ []string) bool {
+		return slices.Contains(notEndToEnd, strings.ReplaceAll(name, "_", "-"))
+	})
+	return fields
 }
 
 // refused wants a message to be answered with a status, the connection to close, and
@@ -329,6 +356,13 @@ func TestHostileResponses(t *testing.T) {
 				}
 				if first {
 					_, _ = io.WriteString(c, h.raw) // the client sees.
+					if h.want != "502" || h.ends {
+						return
+					}
+					// The connection stays open: nothing but the fault keeps it from being used.
+					if _, _, err := readRequest(r); err == nil {
+						_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nreused")
+					}
 					return
 				}
 				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext") // see above.

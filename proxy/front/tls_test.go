@@ -20,7 +20,7 @@ import (
 )
 
 // writeCert makes a self-signed certificate for the names, in files.
-func writeCert(t *testing.T, names ...string) Certificate {
+func writeCert(t testing.TB, names ...string) Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
