@@ -29,6 +29,8 @@ require (
 
 require github.com/pires/go-proxyproto v0.15.0
 
+require github.com/quic-go/quic-go v0.65.0 // indirect
+
 require (
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/go-viper/mapstructure/v2 v2.4.0 // indirect

@@ -59,7 +59,7 @@ type Front struct {
 	// under mu
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
-	perClient map[netip.Addr]int             // connections in conns by clientKey
+	admission admission
 	listeners map[net.Listener]chan struct{} // closed when accepting has ended
 	empty     chan struct{}                  // closed when draining and no connection is left
 }
@@ -89,7 +89,7 @@ func New(cfg Config, handler Handler, opts Options) (*Front, error) {
 		handler:   handler,
 		opts:      opts,
 		conns:     map[*conn]struct{}{},
-		perClient: map[netip.Addr]int{},
+		admission: admission{perClient: map[netip.Addr]int{}},
 		listeners: map[net.Listener]chan struct{}{},
 		stopped:   make(chan struct{}),
 		empty:     make(chan struct{}),
@@ -236,15 +236,9 @@ func (f *Front) open() []*conn {
 // admit registers a connection, unless that is one too many.
 func (f *Front) admit(c *conn) refusal {
 	f.mu.Lock()
-	no, key := accepted, clientKey(c.remote.Addr())
-	switch s := f.settings.Load(); {
-	case s.maxConns > 0 && len(f.conns) >= s.maxConns:
-		no = overloaded
-	case s.maxPerClient > 0 && key.IsValid() && f.perClient[key] >= s.maxPerClient && !c.proxied:
-		no = tooMany
-	default:
+	no := f.admission.enter(c.remote.Addr(), c.proxied, f.settings.Load())
+	if no == accepted {
 		f.conns[c] = struct{}{}
-		f.perClient[key]++ // always: a reload may set a limit.
 		c.running.Add(1)
 	}
 	f.mu.Unlock()
@@ -259,37 +253,11 @@ func (f *Front) admit(c *conn) refusal {
 func (f *Front) readmit(c *conn, client netip.AddrPort) refusal {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	key, sender := clientKey(client.Addr()), clientKey(c.remote.Addr())
-	f.countOff(sender)
-	if s := f.settings.Load(); s.maxPerClient > 0 && f.perClient[key] >= s.maxPerClient {
-		f.perClient[sender]++
-		return tooMany
+	no := f.admission.move(c.remote.Addr(), client.Addr(), f.settings.Load())
+	if no == accepted {
+		c.remote = client
 	}
-	f.perClient[key]++
-	c.remote = client
-	return accepted
-}
-
-// countOff takes one connection off a client's. The caller holds mu.
-func (f *Front) countOff(key netip.Addr) {
-	if f.perClient[key] > 1 {
-		f.perClient[key]--
-	} else {
-		delete(f.perClient, key)
-	}
-}
-
-// clientKey is what a client has one of: an IPv4 address, or the /64 that an IPv6 host
-// can choose its addresses from. It is invalid for what is no IP connection.
-func clientKey(addr netip.Addr) netip.Addr {
-	if !addr.Is6() {
-		return addr
-	}
-	net64, err := addr.WithZone("").Prefix(64)
-	if err != nil {
-		return addr
-	}
-	return net64.Addr()
+	return no
 }
 
 // forget takes a connection that has ended off the list.
@@ -299,7 +267,7 @@ func (f *Front) forget(c *conn) {
 	}
 	f.mu.Lock()
 	delete(f.conns, c)
-	f.countOff(clientKey(c.remote.Addr()))
+	f.admission.leave(c.remote.Addr())
 	f.mu.Unlock()
 	c.running.Done()
 	f.checkEmpty()
