@@ -29,7 +29,10 @@ require (
 
 require github.com/pires/go-proxyproto v0.15.0
 
-require github.com/quic-go/quic-go v0.65.0 // indirect
+require (
+	github.com/quic-go/qpack v0.6.0 // indirect
+	github.com/quic-go/quic-go v0.65.0 // indirect
+)
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect

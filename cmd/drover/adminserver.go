@@ -62,3 +62,14 @@ func (a *adminServer) stop() {
 	_ = a.socket.ln.Close()    // the address is free again.
 	a.task.stop()
 }
+
+// planAdmin binds the operator's interface, or keeps the running one.
+func (e *engine) planAdmin(cfg admin.Config) (*adminServer, error) {
+	switch {
+	case e.admin != nil && e.admin.cfg == cfg:
+		return e.admin, nil
+	case cfg.Address == "":
+		return nil, nil //nolint:nilnil // none is wanted.
+	}
+	return newAdminServer(e, cfg)
+}

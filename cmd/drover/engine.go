@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"drover/admin"
 	"drover/config"
 	"drover/metrics"
 	"drover/proxy"
@@ -112,7 +111,9 @@ func (e *engine) apply(ctx context.Context, cfg *config.Config) error {
 	}
 	e.commitUpstreams(ctx, c)
 	e.proxy.SetTable(c.table) // the one swap: from here on, requests see the new configuration.
+	quic := e.quicInUse()
 	retired := e.commitListeners(c)
+	e.retireQUIC(quic, cfg.DrainTimeout)
 	e.retire(c, retired)
 	e.cfg = cfg
 	e.publish(nil)
@@ -353,7 +354,15 @@ func (e *engine) shutdown(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, l := range e.listeners {
 		_ = l.socket.ln.Close() // its front drains what it has accepted.
-		wg.Go(func() { e.drainListener(ctx, l) })
+		if l.quic != nil {
+			l.quic.StopAccepting()
+		}
+		wg.Go(func() {
+			e.drainListener(ctx, l)
+			if l.quic != nil {
+				l.quic.task.stop()
+			}
+		})
 	}
 	wg.Wait()
 	e.drains.Wait()
@@ -379,15 +388,4 @@ func (e *engine) reopenLogs() {
 	if e.access != nil {
 		e.access.log.Reopen()
 	}
-}
-
-// planAdmin binds the operator's interface, or keeps the running one.
-func (e *engine) planAdmin(cfg admin.Config) (*adminServer, error) {
-	switch {
-	case e.admin != nil && e.admin.cfg == cfg:
-		return e.admin, nil
-	case cfg.Address == "":
-		return nil, nil //nolint:nilnil // none is wanted.
-	}
-	return newAdminServer(e, cfg)
 }

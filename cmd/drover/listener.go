@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -60,6 +61,7 @@ func closeFile(f *os.File) { _ = f.Close() } // a duplicate descriptor; nothing 
 type listener struct {
 	cfg    front.Config
 	socket *socket
+	quic   *quicSocket // nil without HTTP/3
 	front  *front.Front
 	serve  *task
 }
@@ -72,6 +74,7 @@ type listenerPlan struct {
 	tls     *front.TLS   // what the running front shall speak from now on, nil: unchanged
 	socket  *socket
 	bound   bool // socket was bound for this plan
+	quic    *quicSocket
 	ln      net.Listener
 }
 
@@ -82,15 +85,18 @@ func (e *engine) planListener(cfg front.Config, next *config.Config) (*listenerP
 	if p.running != nil && p.running.cfg.Address == cfg.Address {
 		p.socket = p.running.socket
 		if p.running.cfg.SameSocket(cfg) {
-			return p, p.planTLS(next, e.cfg)
+			return p, errors.Join(p.planTLS(next, e.cfg), e.planQUIC(p))
 		}
 	}
 	if p.socket == nil {
-		s, err := e.socketFor(cfg.Address)
-		if err != nil {
+		var err error
+		if p.socket, p.quic, err = e.socketFor(cfg); err != nil {
 			return nil, err
 		}
-		p.socket, p.bound = s, true
+		p.bound = true
+	}
+	if err := e.planQUIC(p); err != nil {
+		return p, err
 	}
 	made, err := e.newFront(cfg)
 	if err != nil {
@@ -112,13 +118,14 @@ func (p *listenerPlan) planTLS(next, inForce *config.Config) (err error) {
 
 // socketFor binds an address, or takes over the socket of a listener that only
 // changes its name.
-func (e *engine) socketFor(address string) (*socket, error) {
+func (e *engine) socketFor(cfg front.Config) (*socket, *quicSocket, error) {
 	for _, l := range e.listeners {
-		if l.cfg.Address == address {
-			return l.socket.clone()
+		if l.cfg.Address == cfg.Address {
+			s, err := l.socket.clone()
+			return s, nil, err
 		}
 	}
-	return bind(address)
+	return bindBoth(cfg)
 }
 
 func (e *engine) newFront(cfg front.Config) (*front.Front, error) {
@@ -142,6 +149,7 @@ func (p *listenerPlan) undo() {
 	if p.bound {
 		_ = p.socket.ln.Close() // never served.
 	}
+	p.quic.undo()
 }
 
 // commit carries a listener's plan out. It gives the listener that must be drained,
@@ -155,15 +163,24 @@ func (e *engine) commitListener(p *listenerPlan) (old *listener) {
 		if p.tls != nil {
 			p.running.front.SetTLS(p.tls)
 		}
+		p.running.quic = p.quic
+		p.running.serveQUIC(e.logger)
 		return nil
 	}
-	next := &listener{cfg: p.cfg, socket: p.socket, front: p.front}
+	next := &listener{cfg: p.cfg, socket: p.socket, quic: p.quic, front: p.front}
+	next.serveQUIC(e.logger)
 	next.serve = startTask("listener "+p.cfg.Name, e.logger, func(context.Context) error { return p.front.Serve(p.ln) })
 	e.listeners[p.cfg.Name] = next
 	if p.running != nil && p.running.socket != p.socket {
 		_ = p.running.socket.ln.Close() // its front drains what it has accepted.
 	}
 	return p.running
+}
+
+func (l *listener) serveQUIC(logger *zap.Logger) {
+	if l.quic != nil {
+		l.quic.serve(l.cfg.Name, l.front, logger)
+	}
 }
 
 // drainListener lets a listener's requests finish, until ctx ends.

@@ -67,6 +67,9 @@ type Config struct {
 
 	// HTTP2 says how HTTP/2 is spoken.
 	HTTP2 HTTP2Config `yaml:"http2"`
+	// HTTP3 has the listener speak HTTP/3 too, beside what it speaks over TCP. It needs
+	// tls. Absent: it does not.
+	HTTP3 *HTTP3Config `yaml:"http3"`
 
 	// Forwarded also sends the Forwarded field (RFC 7239) to servers, beside
 	// X-Forwarded-*. Default false.
@@ -180,6 +183,9 @@ func (c *Config) Validate() error {
 	}
 	if c.MaxHeaderFields < 1 || c.MaxHeaderFields > maxFields {
 		errs = append(errs, invalid.Fieldf("max_header_fields", "got %d; want 1 to %d", c.MaxHeaderFields, maxFields))
+	}
+	if err := c.checkHTTP3(); err != nil {
+		errs = append(errs, err)
 	}
 	if c.MaxBodySize < 0 {
 		errs = append(errs, invalid.Fieldf("max_body_size", "got %v; want 0 for no limit, or more", c.MaxBodySize))

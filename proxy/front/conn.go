@@ -65,6 +65,10 @@ type conn struct {
 	preface  []byte // what a client that speaks HTTP/2 sent ahead
 	shutdown func() // of HTTP/2, under Front.mu
 	cut      cutMode
+
+	// whoever writes a head: one at a time
+	altSvcOf   *settings // those that altSvcText was made by
+	altSvcText []byte
 }
 
 // cutMode is how a connection closes whose answer is incomplete.

@@ -14,6 +14,7 @@ import (
 
 	"drover/exchange"
 	"drover/proxy/front/acme"
+	"drover/proxy/front/h3"
 
 	"github.com/valyala/fasthttp"
 	"go.uber.org/zap"
@@ -48,6 +49,7 @@ type Front struct {
 	handler Handler
 	opts    Options
 	server  *fasthttp.Server
+	h3      *h3.Server
 	pool    sync.Pool     // of *client
 	stopped chan struct{} // closed when draining begins
 
@@ -79,6 +81,7 @@ type settings struct {
 	senders       []netip.Prefix // of PROXY headers
 	maxStreams    int            // 0 without HTTP/2
 	onlyH2        bool
+	http3         *HTTP3Config // nil without
 }
 
 // New makes a Front of a valid configuration. It reads the certificates and starts
@@ -103,6 +106,7 @@ func New(cfg Config, handler Handler, opts Options) (*Front, error) {
 	}
 	f.pool.New = func() any { return newClient(f) }
 	f.server = newServer(f, int(cfg.MaxHeaderSize))
+	f.h3 = f.newH3()
 	f.Update(cfg)
 	return f, nil
 }
@@ -129,6 +133,7 @@ func (f *Front) Update(cfg Config) {
 		senders:       cfg.ProxyProtocol.senders(),
 		maxStreams:    streams,
 		onlyH2:        cfg.HTTP2.Only,
+		http3:         cfg.HTTP3,
 	})
 }
 
@@ -176,19 +181,27 @@ func (f *Front) Drain(ctx context.Context) error {
 		f.tell(c)
 	}
 	f.checkEmpty()
+	var cut int
+	var quic sync.WaitGroup
+	quic.Go(func() { cut = f.h3.Drain(ctx) })
 	select {
 	case <-f.empty:
-		return nil
 	case <-ctx.Done():
 	}
 	left := f.open()
 	for _, c := range left {
 		c.kill()
 	}
-	if len(left) == 0 {
+	quic.Wait()
+	return f.unfinished(ctx, len(left)+cut)
+}
+
+// unfinished is the error of a drain that had to cut connections.
+func (f *Front) unfinished(ctx context.Context, cut int) error {
+	if cut == 0 {
 		return nil
 	}
-	return fmt.Errorf("cannot finish every connection of listener %q, %d are left: %w", f.name, len(left), context.Cause(ctx))
+	return fmt.Errorf("cannot finish every connection of listener %q, %d are left: %w", f.name, cut, context.Cause(ctx))
 }
 
 // tell lets a connection know that the Front drains.

@@ -47,8 +47,9 @@ func (f *Front) serveH2(c *conn) error {
 		Logger:  f.opts.Logger,
 		Handler: f.handler,
 		HSTS:    c.hsts,
+		AltSvc:  c.altSvc,
 		Check: func(req *exchange.Request) (int, exchange.Reason) {
-			if status, reason := checkH2(req); status != 0 || !c.misdirects(req.Host) {
+			if status, reason := checkPseudo(req); status != 0 || !c.misdirects(req.Host) {
 				return status, reason
 			}
 			return refusals[misdirected].status, refusals[misdirected].reason
@@ -90,8 +91,9 @@ func (f *Front) h2Limits() h2.Limits {
 	}
 }
 
-// checkH2 holds requests of HTTP/2 to the rules of HTTP/1.1 for method, target and host.
-func checkH2(req *exchange.Request) (status int, reason exchange.Reason) {
+// checkPseudo holds requests of HTTP/2 and HTTP/3 to the rules of HTTP/1.1 for method,
+// target and host.
+func checkPseudo(req *exchange.Request) (status int, reason exchange.Reason) {
 	no := accepted
 	switch method := string(req.Method); {
 	case method == "CONNECT", method == "TRACE":

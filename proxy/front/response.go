@@ -46,7 +46,11 @@ const (
 	fieldTrailer
 	fieldUpgrade
 	fieldHSTS
+	fieldAltSvc
 )
+
+// passesOn reports whether a kind of field is about more than one connection.
+func (k fieldKind) passesOn() bool { return k == fieldPlain || k == fieldHSTS || k == fieldAltSvc }
 
 // kindOf tells the fields that belong to one connection (RFC 9110, section 7.6.1)
 // from those that are passed on.
@@ -58,6 +62,9 @@ func kindOf(name []byte) fieldKind {
 		}
 		if exchange.EqualFold(name, "Upgrade") {
 			return fieldUpgrade
+		}
+		if exchange.EqualFold(name, "Alt-Svc") {
+			return fieldAltSvc
 		}
 	case 10:
 		if exchange.EqualFold(name, "Connection") || exchange.EqualFold(name, "Keep-Alive") {
@@ -89,6 +96,7 @@ func (cl *client) appendHead(dst []byte, r *exchange.Response) []byte {
 	length, hasLength := cl.declaredLength(r)
 	chunked := cl.framing == framingChunked
 	secured := false // Strict-Transport-Security is there
+	altSvc := cl.c.altSvc()
 	for i := range r.Header {
 		name := r.Header[i].Name
 		switch kindOf(name) {
@@ -119,11 +127,17 @@ func (cl *client) appendHead(dst []byte, r *exchange.Response) []byte {
 				dst = appendField(dst, name, r.Header[i].Value)
 			}
 			secured = true
+		case fieldAltSvc:
+			dst = appendField(dst, name, r.Header[i].Value)
+			altSvc = nil // the server knows of a better one.
 		case fieldHop:
 		}
 	}
 	if cl.c.hsts != nil && !secured {
 		dst = appendField(dst, []byte("Strict-Transport-Security"), cl.c.hsts)
+	}
+	if altSvc != nil {
+		dst = appendField(dst, []byte("Alt-Svc"), altSvc)
 	}
 	if hasLength && cl.framing == framingLength {
 		dst = appendNumber(dst, []byte("Content-Length"), length)
@@ -169,7 +183,7 @@ func (cl *client) appendConnection(dst []byte, status int) []byte {
 func appendInterim(dst []byte, r *exchange.Response) []byte {
 	dst = appendStatusLine(dst, r)
 	for i := range r.Header {
-		if k := kindOf(r.Header[i].Name); k == fieldPlain || k == fieldHSTS {
+		if kindOf(r.Header[i].Name).passesOn() {
 			dst = appendField(dst, r.Header[i].Name, r.Header[i].Value)
 		}
 	}
@@ -238,7 +252,7 @@ func appendChunkSize(dst []byte, n int) []byte {
 func appendLastChunk(dst []byte, trailer exchange.Header) []byte {
 	dst = append(dst, "0\r\n"...)
 	for i := range trailer {
-		if k := kindOf(trailer[i].Name); (k == fieldPlain || k == fieldHSTS) && !exchange.EqualFold(trailer[i].Name, "Host") {
+		if kindOf(trailer[i].Name).passesOn() && !exchange.EqualFold(trailer[i].Name, "Host") {
 			dst = appendField(dst, trailer[i].Name, trailer[i].Value)
 		}
 	}

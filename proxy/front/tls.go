@@ -100,11 +100,7 @@ func (f *Front) SetTLS(next *TLS) {
 
 // handshake begins TLS on a connection.
 func (f *Front) handshake(c *conn, settings *TLS) (*tls.Conn, error) {
-	if settings.tickets != nil {
-		if err := settings.tickets.refresh(settings.config, time.Now()); err != nil && settings.tickets.failed.CompareAndSwap(false, true) {
-			f.opts.Logger.Warn("cannot renew the keys of session tickets; those in force stay", zap.Error(err))
-		}
-	}
+	f.refreshTickets(settings)
 	secure := tls.Server(c.wire, f.alpn(settings.config))
 	c.stream, c.hsts = secure, settings.hsts
 	err := secure.Handshake()
@@ -118,6 +114,16 @@ func (f *Front) handshake(c *conn, settings *TLS) (*tls.Conn, error) {
 		}
 	}
 	return secure, err
+}
+
+// refreshTickets puts new keys of session tickets in force, if there are any.
+func (f *Front) refreshTickets(settings *TLS) {
+	if settings.tickets == nil {
+		return
+	}
+	if err := settings.tickets.refresh(settings.config, time.Now()); err != nil && settings.tickets.failed.CompareAndSwap(false, true) {
+		f.opts.Logger.Warn("cannot renew the keys of session tickets; those in force stay", zap.Error(err))
+	}
 }
 
 // alpn gives the settings for a connection: without HTTP/2 where it is not wanted.

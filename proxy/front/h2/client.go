@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"drover/exchange"
+	"drover/proxy/front/pseudo"
 
 	"golang.org/x/net/http2"
 )
@@ -183,7 +184,7 @@ func (s *stream) appendHead(end bool) {
 	status, header := s.resp.Status, s.resp.Header
 	if status == http.StatusSwitchingProtocols {
 		status = http.StatusOK // RFC 8441, section 5
-		header = withoutHandshake(header)
+		header = pseudo.WithoutHandshake(header)
 	}
 	s.conn.appendHead(s.id, status, header, s.declared(), end)
 }

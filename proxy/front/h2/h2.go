@@ -41,6 +41,9 @@ type Options struct {
 	// HSTS is the value of Strict-Transport-Security in answers without one, nil for
 	// none.
 	HSTS []byte
+	// AltSvc gives the value of Alt-Svc in answers without one, nil for none. It may be
+	// nil itself.
+	AltSvc func() []byte
 	// Reject is told of exchanges that no Handler has answered; Result says how.
 	Reject func(*exchange.Exchange)
 	// Address fills in between whom an exchange is.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"drover/exchange"
+	"drover/proxy/front/pseudo"
 
 	"go.uber.org/zap"
 )
@@ -23,7 +24,7 @@ func (s *stream) prefetch() bool {
 	s.exch.Start = time.Now()
 	length := req.ContentLength
 	switch {
-	case s.exch.Request.Upgrade != "", length == exchange.NoBody && !likesLength(req.Method):
+	case s.exch.Request.Upgrade != "", length == exchange.NoBody && !pseudo.LikesLength(req.Method):
 		return true
 	case length == exchange.NoBody, length == 0 && s.inputEnded():
 		req.ContentLength, req.Buffered, req.Body = 0, []byte{}, bytes.NewReader(nil)
@@ -55,16 +56,6 @@ func (s *stream) neverRan() {
 
 // statusClientGone stands in logs for a client that left before its answer.
 const statusClientGone = 499
-
-// likesLength names the methods whose requests say so when they have no body (RFC
-// 9110, section 8.6).
-func likesLength(method []byte) bool {
-	switch string(method) {
-	case "POST", "PUT", "PATCH":
-		return true
-	}
-	return false
-}
 
 // inputEnded reports whether the client has said all.
 func (s *stream) inputEnded() bool {

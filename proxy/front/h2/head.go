@@ -2,11 +2,10 @@ package h2
 
 import (
 	"bytes"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 
 	"drover/exchange"
+	"drover/proxy/front/pseudo"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -27,13 +26,13 @@ type block struct {
 	list     []hpack.HeaderField
 	fields   exchange.Header
 	text     []byte // what the fields point into
-	pseudo   pseudo
+	pseudo   pseudoFields
 	tooLarge bool
 	bad      bool
 }
 
-// pseudo are the pseudo-header fields of a request.
-type pseudo struct {
+// pseudoFields are the pseudo-header fields of a request.
+type pseudoFields struct {
 	method, scheme, authority, path, protocol *string
 	late                                      bool // a regular field has come
 	any                                       bool
@@ -117,7 +116,7 @@ func (b *block) emit(f hpack.HeaderField) {
 	case "te":
 		b.bad = b.bad || f.Value != "trailers"
 	}
-	if !isName(f.Name) || !isFieldValue(f.Value) {
+	if !pseudo.IsName(f.Name) || !pseudo.IsFieldValue(f.Value) {
 		b.bad = true
 	}
 	b.list = append(b.list, f)
@@ -174,7 +173,7 @@ func (b *block) pseudoField(name, value string) {
 	case ":protocol":
 		at = &b.pseudo.protocol
 	}
-	if at == nil || *at != nil || b.pseudo.late || !isFieldValue(value) {
+	if at == nil || *at != nil || b.pseudo.late || !pseudo.IsFieldValue(value) {
 		b.bad = true
 		return
 	}
@@ -342,34 +341,11 @@ func (c *Conn) fill(s *stream) (status int, reason exchange.Reason) {
 		return 501, exchange.ReasonMethod
 	}
 	if p.protocol != nil {
-		s.asUpgrade()
+		pseudo.AsUpgrade(req)
+		s.fields = req.Header
 	}
 	if limit := c.opts.Limits().MaxBody; limit > 0 && s.head.length > limit {
 		return 413, exchange.ReasonBodyTooLarge
 	}
 	return c.opts.Check(req)
-}
-
-// asUpgrade turns an extended CONNECT (RFC 8441) into the handshake that it stands for.
-func (s *stream) asUpgrade() {
-	req := &s.exch.Request
-	req.Method, req.Upgrade = []byte("GET"), "websocket"
-	req.ContentLength = exchange.NoBody
-	var nonce [16]byte
-	_, _ = rand.Read(nonce[:]) // never fails.
-	if !req.Header.Has("Sec-WebSocket-Key") {
-		req.Header.Add("Sec-WebSocket-Key", base64.StdEncoding.EncodeToString(nonce[:]))
-	}
-	s.fields = req.Header
-}
-
-// withoutHandshake leaves out of a 101 what HTTP/2 has no use for.
-func withoutHandshake(header exchange.Header) exchange.Header {
-	kept := make(exchange.Header, 0, len(header))
-	for _, f := range header {
-		if !exchange.EqualFold(f.Name, "Sec-WebSocket-Accept") {
-			kept = append(kept, f)
-		}
-	}
-	return kept
 }

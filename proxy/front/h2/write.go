@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"drover/exchange"
+	"drover/proxy/front/pseudo"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -24,7 +25,8 @@ const (
 	maxNames  = 128
 	frameHead = 9
 
-	nameHSTS = "strict-transport-security"
+	nameHSTS   = "strict-transport-security"
+	nameAltSvc = "alt-svc"
 )
 
 var errNotReading = errors.New("the client makes work and does not read the answers")
@@ -189,6 +191,10 @@ func (c *Conn) appendHead(id uint32, status int, header exchange.Header, length 
 		c.encode(":status", strconv.Itoa(status), false)
 	}
 	sure := c.opts.HSTS == nil || status < 200 // the field is there, or not ours to add
+	var altSvc []byte
+	if status >= 200 && c.opts.AltSvc != nil {
+		altSvc = c.opts.AltSvc()
+	}
 	for i := range header {
 		name, value := c.lower(header[i].Name), header[i].Value
 		if c.opts.HSTS != nil && name == nameHSTS {
@@ -197,17 +203,23 @@ func (c *Conn) appendHead(id uint32, status int, header exchange.Header, length 
 			}
 			sure = true
 		}
-		switch kindOf(name) {
-		case fieldOurs, fieldBad:
+		if name == nameAltSvc {
+			altSvc = nil // the server knows of a better one.
+		}
+		switch pseudo.KindOf(name) {
+		case pseudo.FieldOurs, pseudo.FieldBad:
 			continue
-		case fieldSecret:
-			c.encode(name, clean(value), true)
-		case fieldPlain:
-			c.encode(name, clean(value), false)
+		case pseudo.FieldSecret:
+			c.encode(name, pseudo.Clean(value), true)
+		case pseudo.FieldPlain:
+			c.encode(name, pseudo.Clean(value), false)
 		}
 	}
 	if !sure {
 		c.encode(nameHSTS, string(c.opts.HSTS), false)
+	}
+	if altSvc != nil {
+		c.encode(nameAltSvc, string(altSvc), false)
 	}
 	if length >= 0 {
 		c.encode("content-length", strconv.FormatInt(length, 10), false)
@@ -246,48 +258,4 @@ func (c *Conn) lower(name []byte) string {
 		c.names[string(name)] = lowered
 	}
 	return lowered
-}
-
-type fieldKind uint8
-
-const (
-	fieldPlain  fieldKind = iota
-	fieldOurs             // about one connection, or written by drover itself
-	fieldSecret           // never to be kept in a table (RFC 7541, section 7.1.3)
-	fieldBad              // no name at all
-)
-
-// kindOf tells what to do with a field of a response. RFC 9113, section 8.2.2 names
-// those about a connection.
-func kindOf(name string) fieldKind {
-	switch name {
-	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "content-length":
-		return fieldOurs
-	case "set-cookie", "authorization", "cookie":
-		return fieldSecret
-	case "":
-		return fieldBad
-	}
-	for i := range len(name) {
-		if !isToken(name[i]) {
-			return fieldBad
-		}
-	}
-	return fieldPlain
-}
-
-// clean gives a value without what HTTP does not allow in one.
-func clean(value []byte) string {
-	for _, c := range value {
-		if !isValue(c) {
-			value = bytes.Clone(value)
-			break
-		}
-	}
-	for i, c := range value {
-		if !isValue(c) {
-			value[i] = ' ' // of the clone
-		}
-	}
-	return string(value)
 }

@@ -1,0 +1,286 @@
+package h3
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"drover/exchange"
+	"drover/proxy/front/pseudo"
+)
+
+// Errors of a handler that uses its Client against the contract, and of clients.
+var (
+	errStarted   = errors.New("the response has started already")
+	errNoStart   = errors.New("the response has not started")
+	errNoUpgrade = errors.New("the client asked for no upgrade, or the answer was not 101")
+	errTooLong   = errors.New("more body bytes than the response's length")
+	errAborted   = errors.New("reading the request body was broken off")
+	errCutOff    = errors.New("the answer is incomplete")
+)
+
+const (
+	// bodySize is how many bytes of an answer gather before they are sent.
+	bodySize = 4 << 10
+	// pieceSize is how much is written under one time-out: as long as the client takes
+	// that much in time, it may take as long as it likes for the whole.
+	pieceSize = 16 << 10
+)
+
+// buffers hold what waits of answers.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, bodySize); return &b }}
+
+// stream is one request and its answer. It implements exchange.Client.
+type stream struct {
+	// immutable
+	conn *conn
+	w    http.ResponseWriter
+	r    *http.Request
+	ctl  *http.ResponseController
+	body body
+
+	// atomic
+	aborted atomic.Bool // the body is not to be read any more
+	slow    atomic.Bool // the client took too little of the answer
+
+	// under inviting, which orders a 100 and the answer for a client that expects one
+	inviting sync.Mutex
+	expects  bool // and has got neither
+	started  bool
+
+	// the handler's goroutine
+	exch   exchange.Exchange
+	resp   *exchange.Response
+	buf    *[]byte // body bytes that wait
+	left   int64   // body bytes to come, of a body of known length
+	noBody bool
+	sent   bool // bytes of the answer went out
+	tunnel *tunnel
+	err    error
+}
+
+func newStream(c *conn, w http.ResponseWriter, r *http.Request) *stream {
+	s := &stream{conn: c, w: w, r: r, ctl: http.NewResponseController(w)}
+	s.body.stream = s
+	s.expects = exchange.EqualFold([]byte(r.Header.Get("Expect")), "100-continue")
+	return s
+}
+
+func (s *stream) note(err error) {
+	if s.err == nil && err != nil {
+		s.err = err
+		s.slow.CompareAndSwap(false, errors.Is(err, os.ErrDeadlineExceeded))
+	}
+}
+
+// Inform implements exchange.Client.
+func (s *stream) Inform(r *exchange.Response) error {
+	switch {
+	case s.started:
+		return errStarted
+	case r.Status < 100 || r.Status > 199 || r.Status == 101:
+		return fmt.Errorf("cannot send status %d as an interim response; want 1xx, not 101", r.Status)
+	case r.Status == 100:
+		return nil // that is the front's own affair.
+	}
+	s.inviting.Lock()
+	defer s.inviting.Unlock()
+	s.patience()
+	s.addFields(r.Header)
+	s.w.WriteHeader(r.Status)
+	clear(s.w.Header())
+	return nil
+}
+
+// invite asks a client for the body that waits for a 100 to send it (RFC 9110, section
+// 10.1.1): when somebody wants to read the body.
+func (s *stream) invite() {
+	s.inviting.Lock()
+	defer s.inviting.Unlock()
+	if s.expects && !s.started {
+		s.expects = false
+		s.patience()
+		s.w.WriteHeader(http.StatusContinue)
+	}
+}
+
+// Start implements exchange.Client. The head waits for the first body bytes or a flush.
+func (s *stream) Start(r *exchange.Response) error {
+	switch {
+	case s.started:
+		return errStarted
+	case s.err != nil:
+		return s.err
+	case r.Status == 101 && s.exch.Request.Upgrade == "":
+		return errNoUpgrade
+	case r.Status != 101 && r.Status < 200, r.Status > 999:
+		return fmt.Errorf("cannot send status %d; want 101 or 200 to 999", r.Status)
+	}
+	s.inviting.Lock()
+	s.started = true
+	s.inviting.Unlock()
+	s.resp = r
+	s.noBody = r.Status != 101 && !exchange.BodyAllowed(s.exch.Request.Method, r.Status)
+	s.left = max(r.ContentLength, exchange.LengthUnknown)
+	if r.ContentLength == exchange.NoBody {
+		s.left = 0
+	}
+	s.setHead()
+	return nil
+}
+
+// setHead hands the head to the library, which must add nothing to it.
+func (s *stream) setHead() {
+	h := s.w.Header()
+	h["Date"], h["Content-Type"], h["Content-Length"] = nil, nil, nil
+	header, status := s.resp.Header, s.resp.Status
+	if status == http.StatusSwitchingProtocols {
+		status, header = http.StatusOK, pseudo.WithoutHandshake(header) // RFC 9220, section 3
+	}
+	s.addFields(header)
+	opts := &s.conn.server.opts
+	if own := opts.HSTS(); own != nil {
+		// Exactly one (RFC 6797, section 7.1), the server's before ours.
+		h["Strict-Transport-Security"] = append(h["Strict-Transport-Security"], string(own))[:1]
+	}
+	if own := opts.AltSvc(s.conn.local.Port()); own != nil && len(h["Alt-Svc"]) == 0 {
+		h.Set("Alt-Svc", string(own))
+	}
+	if n := s.declared(); n >= 0 {
+		h.Set("Content-Length", strconv.FormatInt(n, 10))
+	}
+	s.w.WriteHeader(status)
+}
+
+func (s *stream) addFields(from exchange.Header) {
+	h := s.w.Header()
+	for i := range from {
+		name := http.CanonicalHeaderKey(string(from[i].Name))
+		switch kind := pseudo.KindOf(strings.ToLower(name)); {
+		case kind == pseudo.FieldOurs, kind == pseudo.FieldBad, name == "Trailer":
+		default:
+			h[name] = append(h[name], pseudo.Clean(from[i].Value))
+		}
+	}
+}
+
+// declared is what Content-Length shall say, -1 for nothing. Without a body it is what
+// the server said of the body that is not sent.
+func (s *stream) declared() int64 {
+	r := s.resp
+	switch {
+	case r.Status < 200, r.Status == http.StatusNoContent:
+		return -1 // RFC 9110, section 8.6.
+	case r.ContentLength == exchange.NoBody && !s.noBody:
+		return 0
+	}
+	return max(r.ContentLength, -1)
+}
+
+// Write implements exchange.Client.
+func (s *stream) Write(p []byte) (int, error) {
+	switch {
+	case s.err != nil:
+		return 0, s.err
+	case !s.started:
+		return 0, errNoStart
+	case s.noBody:
+		return len(p), nil // as for HEAD: the handler need not care.
+	case s.left >= 0 && int64(len(p)) > s.left:
+		s.note(errTooLong)
+		return 0, s.err
+	}
+	if s.left >= 0 {
+		s.left -= int64(len(p))
+	}
+	if s.buf == nil {
+		s.buf = buffers.Get().(*[]byte) //nolint:forcetypeassert,errcheck // the pool holds nothing else.
+	}
+	if len(*s.buf)+len(p) > bodySize {
+		s.send(*s.buf)
+		*s.buf = (*s.buf)[:0]
+	}
+	if len(p) > bodySize {
+		s.send(p)
+	} else {
+		*s.buf = append(*s.buf, p...)
+	}
+	if s.err != nil {
+		return 0, s.err
+	}
+	return len(p), nil
+}
+
+// send writes all of p as the client makes room.
+func (s *stream) send(p []byte) {
+	for s.err == nil && len(p) > 0 {
+		s.patience()
+		n, err := s.w.Write(p[:min(len(p), pieceSize)])
+		s.sent = s.sent || n > 0
+		s.note(err)
+		p = p[n:]
+	}
+}
+
+// patience starts the time that the client has to take what is written next.
+func (s *stream) patience() {
+	_ = s.ctl.SetWriteDeadline(time.Now().Add(s.conn.server.opts.Limits().WriteIdle)) // a broken stream says so when written to.
+}
+
+// Flush implements exchange.Client.
+func (s *stream) Flush() error {
+	if s.err != nil || !s.started {
+		return s.err
+	}
+	if s.buf != nil && len(*s.buf) > 0 {
+		s.send(*s.buf)
+		*s.buf = (*s.buf)[:0]
+	}
+	if s.err == nil {
+		s.patience()
+		s.sent = true
+		s.note(s.ctl.Flush())
+	}
+	return s.err
+}
+
+// gone reports whether the client has given the answer up.
+func (s *stream) gone() bool { return s.r.Context().Err() != nil }
+
+// Gone implements exchange.Client.
+func (s *stream) Gone() bool { return s.gone() }
+
+// Broke implements exchange.Breaker.
+func (s *stream) Broke() exchange.Reason {
+	if s.slow.Load() {
+		return exchange.ReasonClientSlow
+	}
+	return s.conn.broke()
+}
+
+// AbortBody implements exchange.Client.
+func (s *stream) AbortBody() {
+	s.aborted.Store(true)
+	_ = s.ctl.SetReadDeadline(time.Unix(1, 0)) // on a broken stream reads fail anyway.
+}
+
+// Hijack implements exchange.Client.
+func (s *stream) Hijack() (net.Conn, error) {
+	if !s.started || s.resp.Status != http.StatusSwitchingProtocols {
+		return nil, errNoUpgrade
+	}
+	t, err := newTunnel(s)
+	if err != nil {
+		s.note(err)
+		return nil, err
+	}
+	s.tunnel = t
+	return t, nil
+}
