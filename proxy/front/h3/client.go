@@ -49,6 +49,7 @@ type stream struct {
 	// atomic
 	aborted atomic.Bool // the body is not to be read any more
 	slow    atomic.Bool // the client took too little of the answer
+	reset   atomic.Bool // the client broke its request off
 
 	// under inviting, which orders a 100 and the answer for a client that expects one
 	inviting sync.Mutex

@@ -67,9 +67,9 @@ func (s *stream) attach() bool {
 	switch length := req.ContentLength; {
 	case req.Upgrade != "":
 		return true
-	case length < 0 && !pseudo.LikesLength(req.Method):
+	case length < 0 && !pseudo.LikesLength(req.Method) && !s.expects:
 		return s.peek()
-	case length < 0, length > smallBody:
+	case length < 0, length > smallBody, s.expects:
 		req.Body, req.Trailer = &s.body, s.body.trailers
 		return true
 	}
@@ -139,6 +139,7 @@ func (b *body) Read(p []byte) (int, error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return n, exchange.ErrBodyTimeout
 	}
+	s.reset.Store(true)
 	return n, io.ErrUnexpectedEOF
 }
 

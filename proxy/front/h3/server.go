@@ -92,7 +92,9 @@ func (s *Server) serve(qc *quic.Conn) {
 	}
 	// Requests over max_header_size are answered by drover itself, and in its log.
 	c.http = &http3.Server{Handler: c, MaxHeaderBytes: 2 * limits.MaxHeader, Logger: slog.New(slog.DiscardHandler)}
+	c.mu.Lock()
 	c.timer = time.AfterFunc(c.idle, c.idled)
+	c.mu.Unlock()
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	late := s.draining
@@ -122,7 +124,6 @@ type conn struct {
 	name          string // that the client has asked for
 	remote, local netip.AddrPort
 	most          int
-	timer         *time.Timer // of idleness
 	ended         chan struct{}
 
 	shutting sync.WaitGroup
@@ -131,6 +132,7 @@ type conn struct {
 	mu      sync.Mutex
 	active  int // requests that run
 	idle    time.Duration
+	timer   *time.Timer // of idleness
 	purse   int
 	killed  bool
 	closing bool // told to leave
@@ -230,7 +232,7 @@ func (c *conn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s := newStream(c, w, r)
 	s.run()
-	if c.end(s.tunnel == nil && s.gone()) {
+	if c.end(s.tunnel == nil && (s.gone() || s.reset.Load())) {
 		c.close(http3.ErrCodeExcessiveLoad)
 	}
 	if s.err != nil {
