@@ -249,6 +249,9 @@ var examples = map[string]func(t *testing.T, e *example){
 		if body != "GET a 0" || resp.ProtoMajor != 2 || resp.Header.Get("Strict-Transport-Security") != "max-age=31536000" {
 			t.Errorf("got %q by %s %v", body, resp.Proto, resp.Header)
 		}
+		if resp, body = fetch(t, http3Client(t), "GET", "https://"+e.listen+"/", ""); body != "GET a 0" || resp.ProtoMajor != 3 {
+			t.Errorf("got %q by %s", body, resp.Proto)
+		}
 		resp, _ = fetch(t, c, "GET", "http://"+e.plain+"/x?y=1", "", "Host", "www.test")
 		if resp.StatusCode != 308 || resp.Header.Get("Location") != "https://www.test/x?y=1" {
 			t.Errorf("plain HTTP got %d to %q; want a redirect", resp.StatusCode, resp.Header.Get("Location"))

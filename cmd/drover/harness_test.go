@@ -142,10 +142,22 @@ type node struct {
 	listen string
 }
 
-// freeAddress gives a loopback address that nobody listens on. It stays the test's own:
-// a socket that is bound, and does not listen, keeps the kernel from giving the port to
-// anybody, and SO_REUSEADDR lets those bind it who ask for it by number.
+// freeAddress gives a loopback address that nobody listens on, over TCP or UDP. Over TCP
+// it stays the test's own: a socket that is bound, and does not listen, keeps the kernel
+// from giving the port to anybody, and SO_REUSEADDR lets those bind it who ask for it by
+// number.
 func freeAddress(t *testing.T) string {
+	t.Helper()
+	for {
+		address := reserve(t)
+		if udp, err := net.ListenPacket("udp", address); err == nil {
+			_ = udp.Close() // it was free.
+			return address
+		}
+	}
+}
+
+func reserve(t *testing.T) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	if err != nil {

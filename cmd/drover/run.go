@@ -93,6 +93,7 @@ func (s *service) serve(ctx context.Context, cfg *config.Config) error {
 	waiting, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
 	defer stop()
 
+	defer zap.RedirectStdLog(s.logger)() // where libraries write that know no other place.
 	s.logger.Info("drover starts", zap.String("version", version()), zap.Int("pid", os.Getpid()))
 	if err := s.engine.reload(waiting, cfg, nil); err != nil {
 		s.engine.shutdown(expired())

@@ -38,7 +38,7 @@ type Endpoint struct {
 	transport *quic.Transport
 	stopping  context.Context
 	stop      context.CancelFunc
-	running   sync.WaitGroup // connections
+	running   sync.WaitGroup // connections, and what is told of their end
 
 	// atomic
 	server     atomic.Pointer[Server] // new connections are its
@@ -96,7 +96,7 @@ func (e *Endpoint) Run(ctx context.Context) error {
 		}
 		e.running.Go(func() { serverOf(conn.Context()).serve(conn) })
 	}
-	_ = ln.Close() // connections go on.
+	_ = ln.Close() // connections go on, and none begins any more.
 	ended := make(chan struct{})
 	go func() { e.running.Wait(); close(ended) }()
 	select {
@@ -127,7 +127,9 @@ func (e *Endpoint) begin(ctx context.Context, info *quic.ClientInfo) (context.Co
 	}
 	e.handshakes.Add(1)
 	h := &handshake{endpoint: e}
+	e.running.Add(1)
 	context.AfterFunc(ctx, func() {
+		defer e.running.Done()
 		h.over()
 		leave(context.Cause(ctx))
 	})
