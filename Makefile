@@ -3,9 +3,9 @@ GO       ?= go
 GOLANGCI  = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
 PACKAGES  = ./...
 
-.PHONY: test build fmt-check vet lint race allocs deps bench chaos fuzz cluster-test slow
+.PHONY: test build fmt-check vet lint race allocs deps bench chaos fuzz fuzz-wire cluster-test slow
 
-test: deps fmt-check vet lint race allocs ## everything a change must pass
+test: deps fmt-check vet lint race allocs fuzz-wire ## everything a change must pass
 
 build: ## ./drover
 	CGO_ENABLED=0 $(GO) build -trimpath -o drover ./cmd/drover
@@ -31,6 +31,9 @@ allocs: ## tests that count allocations, which the race detector would falsify
 
 fuzz: ## each fuzzer for FUZZTIME (default 1m)
 	@scripts/fuzz $${FUZZTIME:-1m}
+
+fuzz-wire: ## those of what clients and servers send, for FUZZTIME (default 20s)
+	@scripts/fuzz $${FUZZTIME:-20s} ./proxy/front/... ./transport
 
 bench: ## one of three servers goes bad: drover beside nginx, HAProxy and Caddy
 	$(GO) run ./bench/faults -out bench/FAULTS.md
