@@ -7,7 +7,9 @@ import (
 
 	"drover/backend"
 	"drover/discovery/format"
+	"drover/discovery/zookeeper"
 	"drover/proxy"
+	"drover/proxy/front"
 	"drover/transport"
 )
 
@@ -27,6 +29,7 @@ func (l *loader) crossValidate() {
 		l.checkUpstream(&l.cfg.Upstreams[i], indexed("upstreams", i))
 	}
 	l.checkReferences()
+	l.checkSecrets()
 }
 
 // checkNames reports names that two elements of a list share, wherever they stand.
@@ -87,6 +90,8 @@ func hostsClash(a, b string) bool {
 	return a == b || every(a) || every(b)
 }
 
+const withoutZooKeeper = `got it without a zookeeper block; want one at the top level, such as zookeeper: { servers: [ "127.0.0.1:2181" ] }`
+
 func (l *loader) checkUpstream(u *Upstream, path string) {
 	switch policy := u.Balancer.Policy; {
 	case policy.Key != "":
@@ -103,7 +108,7 @@ func (l *loader) checkUpstream(u *Upstream, path string) {
 		l.at(path+".panic_threshold", "got %d with neither check nor outlier detection; want one of them, since nothing else takes a server out", u.Balancer.PanicThreshold)
 	}
 	if u.Discover != nil && u.Discover.ZooKeeper != nil && l.cfg.ZooKeeper == nil {
-		l.at(path+".discover.zookeeper", "got it without a zookeeper block; want one at the top level, such as zookeeper: { servers: [ \"127.0.0.1:2181\" ] }")
+		l.at(path+".discover.zookeeper", withoutZooKeeper)
 	}
 	seen := map[string]int{}
 	protocol := u.Transport.Protocol
@@ -164,4 +169,41 @@ func (l *loader) checkReferences() {
 			refer(indexed(path+".split", j)+".upstream", r.Split[j].Upstream, "upstream", upstreams)
 		}
 	}
+}
+
+// checkSecrets reports secrets that are to be shared through ZooKeeper, where that cannot
+// be or would give them away.
+func (l *loader) checkSecrets() {
+	for i := range l.cfg.Listeners {
+		tls := l.cfg.Listeners[i].TLS
+		if tls == nil {
+			continue
+		}
+		path := indexed("listeners", i) + ".tls"
+		l.checkSecret(path+".session_tickets.zookeeper", tls.SessionTickets.ZooKeeper, "the keys of clients' sessions")
+		if tls.ACME != nil {
+			l.checkSecret(path+".acme.storage_zookeeper", tls.ACME.Account.StorageZooKeeper, "the certificates' private keys")
+		}
+	}
+}
+
+func (l *loader) checkSecret(path, znode, what string) {
+	if znode == "" {
+		return
+	}
+	if err := zookeeper.ValidateSecretPath(znode); err != nil {
+		l.at(path, "%w", err)
+	}
+	ensemble := l.cfg.ZooKeeper
+	switch {
+	case ensemble == nil:
+		l.at(path, withoutZooKeeper)
+	case ensemble.Auth == nil && !ensemble.AllowOpenSecrets:
+		l.at(path, "got it without zookeeper.auth, so that whoever can connect to the ensemble could read and replace %s; want auth, or zookeeper.allow_open_secrets: true where all who can connect may", what)
+	}
+}
+
+// shares reports whether a listener shares secrets through ZooKeeper.
+func shares(l *front.Config) bool {
+	return l.TLS != nil && (l.TLS.SessionTickets.ZooKeeper != "" || l.TLS.ACME != nil && l.TLS.ACME.Account.StorageZooKeeper != "")
 }

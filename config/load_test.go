@@ -226,7 +226,7 @@ zookeeper: { servers: [ "127.0.0.1:2181" ] }
 		"2:72: listeners[0].tls.certificates[0].cert_file: got a certificate that expired on ",
 		`3:22: upstreams[0].name: got upstream "users" that no route uses`,
 		"1:1: routes: got no route",
-		"4:1: zookeeper: got a zookeeper block that no upstream uses",
+		"4:1: zookeeper: got a zookeeper block that no upstream and no listener uses",
 	}
 	if len(got) != len(want) {
 		t.Fatalf("got warnings %q; want %d", got, len(want))

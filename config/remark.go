@@ -15,7 +15,7 @@ func (l *loader) remark(path, format string, args ...any) {
 // warn tells the remarks.
 func (l *loader) warn() {
 	used := map[string]bool{}
-	discovered := false
+	ensembleUsed := false
 	for i := range l.cfg.Routes {
 		used[l.cfg.Routes[i].Upstream] = true
 		if auth := l.cfg.Routes[i].Access.ForwardAuth; auth != nil {
@@ -27,7 +27,7 @@ func (l *loader) warn() {
 	}
 	for i := range l.cfg.Upstreams {
 		u := &l.cfg.Upstreams[i]
-		discovered = discovered || u.Discover != nil && u.Discover.ZooKeeper != nil
+		ensembleUsed = ensembleUsed || u.Discover != nil && u.Discover.ZooKeeper != nil
 		if !used[u.Name] {
 			l.remark(indexed("upstreams", i)+".name", "got upstream %q that no route uses", u.Name)
 		}
@@ -36,8 +36,11 @@ func (l *loader) warn() {
 	if len(l.cfg.Routes) == 0 {
 		l.remark("routes", "got no route: every request is answered with 404")
 	}
-	if l.cfg.ZooKeeper != nil && !discovered {
-		l.remark("zookeeper", "got a zookeeper block that no upstream uses")
+	for i := range l.cfg.Listeners {
+		ensembleUsed = ensembleUsed || shares(&l.cfg.Listeners[i])
+	}
+	if l.cfg.ZooKeeper != nil && !ensembleUsed {
+		l.remark("zookeeper", "got a zookeeper block that no upstream and no listener uses")
 	}
 	for _, r := range l.remarks {
 		l.opts.Warn(r)

@@ -21,9 +21,11 @@ const pebbleModule = "github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.1"
 type pebble struct {
 	directory string
 	process   *zktest.Process
+	log       *output
 }
 
-func startPebble(t *testing.T, dir, web, secure string) *pebble {
+// startPebble starts one whose certificates last for some seconds, 0 for long.
+func startPebble(t *testing.T, dir, web, secure string, seconds int) *pebble {
 	t.Helper()
 	build := exec.CommandContext(t.Context(), "go", "install", pebbleModule)
 	build.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=")
@@ -39,12 +41,13 @@ func startPebble(t *testing.T, dir, web, secure string) *pebble {
 		return port
 	}
 	put(t, filepath.Join(dir, "pebble.json"), fmt.Sprintf(`{"pebble": {"listenAddress": %q, "managementListenAddress": %q,
-		"certificate": %q, "privateKey": %q, "httpPort": %s, "tlsPort": %s, "retryAfter": {"authz": 1, "order": 1}}}`,
-		address, management, filepath.Join(dir, "site.pem"), filepath.Join(dir, "site.key"), portOf(web), portOf(secure)))
+		"certificate": %q, "privateKey": %q, "httpPort": %s, "tlsPort": %s, "retryAfter": {"authz": 1, "order": 1},
+		"profiles": {"default": {"description": "for tests", "validityPeriod": %d}}}}`,
+		address, management, filepath.Join(dir, "site.pem"), filepath.Join(dir, "site.key"), portOf(web), portOf(secure), seconds))
 	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
 	t.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
 	p := &pebble{directory: "https://" + address + "/dir"}
-	p.process = spawn(t, filepath.Join(dir, "pebble"), "-config", filepath.Join(dir, "pebble.json"), "-dnsserver", startResolver(t, "tcp", "acme.test."))
+	p.process, p.log = spawnHeard(t, filepath.Join(dir, "pebble"), "-config", filepath.Join(dir, "pebble.json"), "-dnsserver", startResolver(t, "tcp", "acme.test."))
 	listening(t, address)
 	return p
 }
@@ -72,7 +75,7 @@ func TestACME(t *testing.T) {
 			web, secure := freeAddress(t), s.listen
 			nobody := freeAddress(t)
 			ports := map[string][2]string{"HTTP-01": {web, nobody}, "TLS-ALPN-01": {nobody, secure}}[challenge]
-			authority := startPebble(t, dir, ports[0], ports[1])
+			authority := startPebble(t, dir, ports[0], ports[1], 0)
 			yaml := func(domains string) string {
 				return fmt.Sprintf(`admin: { address: "ADMIN" }
 listeners:

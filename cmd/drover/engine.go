@@ -9,10 +9,10 @@ import (
 	"time"
 
 	"drover/config"
+	"drover/discovery/zookeeper"
 	"drover/metrics"
 	"drover/proxy"
 	"drover/proxy/access"
-	"drover/proxy/front/acme"
 
 	"go.uber.org/zap"
 )
@@ -34,14 +34,14 @@ type engine struct {
 	admin     *adminServer
 	access    *accessLog
 	keySets   map[access.KeySetConfig]*keySet
-	issuers   map[acme.Config]*issuer
 	drains    sync.WaitGroup // listeners and upstreams that a reload replaced or removed
 	drainCtx  context.Context
 	cutDrains context.CancelFunc
 
 	// atomic
 	view     atomic.Pointer[view]
-	issuing  atomic.Pointer[map[acme.Config]*issuer]
+	ensemble atomic.Pointer[zookeeper.Session] // nil for none
+	secrets  atomic.Pointer[secrets]
 	draining atomic.Bool
 	warm     atomic.Bool // every upstream of one configuration has known its servers
 }
@@ -75,6 +75,7 @@ func newEngine(logger *zap.Logger, logFile *logOutput, m *metrics.Metrics) *engi
 	e.drainCtx, e.cutDrains = context.WithCancel(context.Background())
 	e.proxy = proxy.New(nil, logger)
 	e.view.Store(&view{})
+	e.secrets.Store(&secrets{})
 	m.OnScrape(e.report)
 	return e
 }
@@ -88,7 +89,7 @@ type change struct {
 	admin     *adminServer
 	access    *accessLog
 	keySets   map[access.KeySetConfig]*keySet
-	issuers   map[acme.Config]*issuer
+	secrets   *secrets
 	log       *logPlan
 	table     *proxy.Table
 }
@@ -147,7 +148,7 @@ func (e *engine) planAll(cfg *config.Config) (*change, error) {
 	if c.keySets, err = e.planKeySets(cfg); err != nil {
 		return c, err
 	}
-	if c.issuers, err = e.planIssuers(cfg); err != nil {
+	if c.secrets, err = e.planSecrets(cfg); err != nil {
 		return c, err
 	}
 	if c.table, err = e.planTable(c, byName); err != nil {
@@ -225,6 +226,7 @@ func (e *engine) undo(c *change) {
 func (e *engine) commitUpstreams(ctx context.Context, c *change) {
 	if c.session != nil && c.session != e.session {
 		c.session.task = startTask("ZooKeeper session", e.logger, c.session.session.Run)
+		e.ensemble.Store(c.session.session)
 	}
 	if c.access != nil && c.access != e.access {
 		c.access.task = startTask("access log", e.logger, c.access.log.Run)
@@ -234,7 +236,7 @@ func (e *engine) commitUpstreams(ctx context.Context, c *change) {
 		p.commit()
 		e.upstreams[p.cfg.Name] = p.running
 	}
-	ctx, cancel := context.WithTimeout(ctx, sourceWait)
+	waiting, cancel := context.WithTimeout(ctx, sourceWait)
 	defer cancel()
 	for _, p := range c.upstreams {
 		if !p.fresh {
@@ -242,10 +244,11 @@ func (e *engine) commitUpstreams(ctx context.Context, c *change) {
 		}
 		select {
 		case <-p.running.first:
-		case <-ctx.Done():
+		case <-waiting.Done():
 			p.running.logger.Warn("no servers known yet; requests get 503 until the source tells some")
 		}
 	}
+	e.beginSecrets(ctx, waiting, c.secrets)
 }
 
 // commitListeners starts new listeners and gives those that must be drained.
@@ -306,7 +309,7 @@ func (e *engine) retire(c *change, listeners []*listener) {
 		}
 	}
 	e.retireKeySets(c.keySets)
-	e.commitIssuers(c.issuers)
+	e.commitSecrets(c.secrets)
 	e.session, e.access, e.admin = c.session, c.access, c.admin
 	e.forget(e.cfg, c.cfg)
 }
@@ -369,12 +372,12 @@ func (e *engine) shutdown(ctx context.Context) {
 	for _, u := range e.upstreams {
 		u.stop()
 	}
+	e.commitSecrets(&secrets{}) // an order that is broken off gives its lock back, which needs the session.
 	if e.session != nil {
 		e.session.task.stop()
 	}
 	e.admin.stop()
 	e.retireKeySets(nil)
-	e.commitIssuers(nil)
 	if e.access != nil {
 		e.access.task.stop()
 	}

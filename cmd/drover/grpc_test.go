@@ -26,9 +26,16 @@ func build(t *testing.T, dir, name, pkg string) string {
 // spawn runs a command until the test ends, or it is stopped.
 func spawn(t *testing.T, path string, args ...string) *zktest.Process {
 	t.Helper()
+	p, _ := spawnHeard(t, path, args...)
+	return p
+}
+
+// spawnHeard is spawn for a test that reads what the command says.
+func spawnHeard(t *testing.T, path string, args ...string) (*zktest.Process, *output) {
+	t.Helper()
 	cmd := exec.Command(path, args...)
-	var out output
-	cmd.Stdout, cmd.Stderr = &out, &out
+	out := &output{}
+	cmd.Stdout, cmd.Stderr = out, out
 	p, err := zktest.Spawn(cmd)
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +47,7 @@ func spawn(t *testing.T, path string, args ...string) *zktest.Process {
 			t.Logf("%s said:\n%s", filepath.Base(path), out.String())
 		}
 	})
-	return p
+	return p, out
 }
 
 // listening waits until somebody accepts connections at an address.

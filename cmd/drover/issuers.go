@@ -20,7 +20,7 @@ type issuer struct {
 // planIssuers makes the issuers that a configuration wants. What runs stays where its
 // settings are the same.
 func (e *engine) planIssuers(cfg *config.Config) (map[acme.Config]*issuer, error) {
-	issuers := map[acme.Config]*issuer{}
+	issuers, running := map[acme.Config]*issuer{}, e.secrets.Load().issuers
 	for _, l := range cfg.Listeners {
 		if l.TLS == nil || l.TLS.ACME == nil {
 			continue
@@ -29,12 +29,17 @@ func (e *engine) planIssuers(cfg *config.Config) (map[acme.Config]*issuer, error
 		next := issuers[account]
 		if next == nil {
 			next = &issuer{}
-			if running := e.issuers[account]; running != nil && !filesChanged(cfg, e.cfg, account.CAFile) {
-				next.manager, next.task = running.manager, running.task
+			if r := running[account]; r != nil && !filesChanged(cfg, e.cfg, account.CAFile) {
+				next.manager, next.task = r.manager, r.task
 			} else {
-				m, err := acme.New(account, e.logger.Named("acme"))
+				m, err := acme.New(account, e.acmeStorage(account), e.logger.Named("acme"))
 				if err != nil {
 					return nil, fmt.Errorf("listener %q: tls.acme: %w", l.Name, err)
+				}
+				for old, r := range running {
+					if old.Directory == account.Directory { // another authority's certificates are not as good.
+						m.Inherit(r.manager)
+					}
 				}
 				next.manager = m
 			}
@@ -45,39 +50,32 @@ func (e *engine) planIssuers(cfg *config.Config) (map[acme.Config]*issuer, error
 	return issuers, nil
 }
 
-// commitIssuers puts issuers in force, once the listeners run that the authority asks,
-// and stops those that are not wanted any more.
-func (e *engine) commitIssuers(next map[acme.Config]*issuer) {
-	e.issuing.Store(&next)
+// commitIssuers starts new issuers and stops those that are not wanted any more.
+func (e *engine) commitIssuers(next, before map[acme.Config]*issuer) {
 	for _, i := range next {
 		i.manager.SetDomains(i.domains)
 		if i.task == nil {
 			i.task = startTask("certificates by ACME", e.logger, i.manager.Run)
 		}
 	}
-	for account, old := range e.issuers {
+	for account, old := range before {
 		if kept := next[account]; kept == nil || kept.manager != old.manager {
 			old.task.stop()
 		}
 	}
-	e.issuers = next
 }
 
 // issued gives the certificate for a client's hello by one account.
 func (e *engine) issued(account acme.Config, hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if running := e.issuing.Load(); running != nil && (*running)[account] != nil {
-		return (*running)[account].manager.Certificate(hello)
+	if i := e.secrets.Load().issuers[account]; i != nil {
+		return i.manager.Certificate(hello)
 	}
 	return nil, fmt.Errorf("there is no certificate for %q yet", hello.ServerName)
 }
 
 // challenged gives the answer to an authority's challenge by HTTP-01.
 func (e *engine) challenged(host, path string) (answer []byte, ok bool) {
-	running := e.issuing.Load()
-	if running == nil {
-		return nil, false
-	}
-	for _, i := range *running {
+	for _, i := range e.secrets.Load().issuers {
 		if answer, ok = i.manager.Answer(host, path); ok {
 			e.logger.Info("answered an authority's challenge", zap.String("domain", host))
 			return answer, true

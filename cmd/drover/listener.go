@@ -138,6 +138,7 @@ func (e *engine) newFront(cfg front.Config) (*front.Front, error) {
 			counts.Rejected(string(ex.Result.Reason))
 			e.proxy.Rejected(ex)
 		},
+		Tickets: e.ticketSecrets,
 	})
 }
 

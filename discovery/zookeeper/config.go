@@ -1,5 +1,6 @@
 // Package zookeeper reads an upstream's servers from ZooKeeper: one session for an
-// ensemble (Session), any number of watched paths on it (Source).
+// ensemble (Session), any number of watched paths on it (Source). On the same session
+// drovers share secrets (Store).
 package zookeeper
 
 import (
@@ -33,6 +34,9 @@ type Config struct {
 	Chroot string `yaml:"chroot"`
 	// Auth names who we are. Absent: nobody, which reads what everybody may read.
 	Auth *AuthConfig `yaml:"auth"`
+	// AllowOpenSecrets lets drovers share secrets through the ensemble without auth, so
+	// that whoever can connect to it reads and replaces them. Default false.
+	AllowOpenSecrets bool `yaml:"allow_open_secrets"`
 	// ConnectTimeout bounds one attempt on one member: name look-up, TCP connect and
 	// ZooKeeper's handshake together. It is also how long a start waits for
 	// ZooKeeper before it serves from a snapshot on disk. Default 2s.
@@ -128,6 +132,9 @@ func (c *Config) Validate() error {
 	if c.Auth != nil {
 		errs = append(errs, invalid.In("auth", c.Auth.Validate()))
 	}
+	if c.Auth != nil && c.AllowOpenSecrets {
+		errs = append(errs, invalid.Fieldf("allow_open_secrets", "got true beside auth, under which nothing is open; want one of the two"))
+	}
 	return errors.Join(errs...)
 }
 
@@ -172,6 +179,14 @@ func validateServer(server string) error {
 		return errors.New("got port \"" + port + "\"; want a number from 1 to 65535")
 	}
 	return nil
+}
+
+// ValidateSecretPath reports what is wrong with the path of something that a Store keeps.
+func ValidateSecretPath(path string) error {
+	if path == "/" {
+		return errors.New(`got "/"; want a path below it, such as /drover/tickets`)
+	}
+	return validatePath(path)
 }
 
 func validatePath(path string) error {

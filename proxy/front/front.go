@@ -37,6 +37,8 @@ type Options struct {
 	OnReject func(*exchange.Exchange)
 	// Issued gives the certificates of tls.acme.
 	Issued func(account acme.Config, hello *tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Tickets gives the secrets of session_tickets.zookeeper as a TicketSource does.
+	Tickets func(tickets TicketsConfig, now time.Time) ([]TicketSecret, error)
 }
 
 // Front serves HTTP/1.1 and HTTP/1.0 to the clients of one listener.

@@ -179,15 +179,19 @@ func (f *fileSecrets) replace(old []TicketSecret, put func(from, to string) erro
 		return err
 	}
 	defer func() { _ = os.Remove(temp.Name()) }() // where it is still there.
-	var text []byte
-	for _, secret := range withNewSecret(old) {
-		text = append(hex.AppendEncode(text, secret[:]), '\n')
-	}
-	_, err = temp.Write(text)
+	_, err = temp.Write(formatSecrets(withNewSecret(old)))
 	if err = errors.Join(err, temp.Sync(), temp.Close()); err != nil {
 		return err
 	}
 	return put(temp.Name(), f.path)
+}
+
+// formatSecrets writes what parseSecrets reads.
+func formatSecrets(secrets []TicketSecret) (text []byte) {
+	for _, secret := range secrets {
+		text = append(hex.AppendEncode(text, secret[:]), '\n')
+	}
+	return text
 }
 
 // parseSecrets reads one secret a line; empty lines and those with # do not count.

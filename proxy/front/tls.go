@@ -63,8 +63,11 @@ func LoadTLS(cfg *TLSConfig) (*TLS, error) {
 	}
 	bindSessions(t.config)
 	t.tickets = &tickets{context: t.clients.context(), source: &ownSecrets{}}
-	if cfg.SessionTickets.File != "" {
-		t.tickets.source = &fileSecrets{path: cfg.SessionTickets.File, every: cfg.SessionTickets.RotateEvery}
+	switch shared := cfg.SessionTickets; {
+	case shared.File != "":
+		t.tickets.source = &fileSecrets{path: shared.File, every: shared.RotateEvery}
+	case shared.ZooKeeper != "":
+		t.tickets.source = &sharedSecrets{cfg: shared}
 	}
 	if err := t.tickets.refresh(t.config, time.Now()); err != nil && len(t.tickets.inForce) == 0 {
 		return nil, err
@@ -88,10 +91,15 @@ func loadCertificate(files Certificate) (*certificate, error) {
 
 // SetTLS puts other TLS settings in force, for connections that begin from now on. A
 // Front begins and ends with TLS or without it. Sessions of clients go on where the
-// settings have no file of keys, before and after, and the same terms for clients.
+// settings have the same terms for clients, and share the same keys or none.
 func (f *Front) SetTLS(next *TLS) {
 	next.names.logger = f.opts.Logger
 	next.names.issued = f.opts.Issued
+	if next.tickets != nil {
+		if shared, ok := next.tickets.source.(*sharedSecrets); ok {
+			shared.ask = f.opts.Tickets
+		}
+	}
 	if old := f.tls.Load(); old != nil && old.tickets != nil && next.tickets != nil {
 		next.tickets.inherit(old.tickets, next.config)
 	}

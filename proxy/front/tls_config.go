@@ -49,9 +49,18 @@ type TicketsConfig struct {
 	// once. Where it is missing drover makes it. Default none: secrets of the process's
 	// own, a new one a day.
 	File string `yaml:"file"`
-	// RotateEvery is how old the file may be before a new secret is put in front of it,
-	// by one of the drovers that share it; the newest three stay. It needs a folder
-	// that drover may write to. 0s leaves it to others. Default 12h.
+	// ZooKeeper is a path in the ensemble of `zookeeper`, such as /drover/tickets, whose
+	// znode holds the secrets instead, in the same form. Drover makes it, and what is
+	// missing of its path, for its own zookeeper.auth alone, which the drovers that share
+	// it must have in common. It is looked at every 2s. While ZooKeeper is away the
+	// secrets in force stay, from a start on those of the process's own. Neither the
+	// connection nor the disks of the ensemble are encrypted. At most one of file and
+	// zookeeper. Default none.
+	ZooKeeper string `yaml:"zookeeper"`
+	// RotateEvery is how old file or znode may be before a new secret is put in front,
+	// by one of the drovers that share it; the newest three stay. A file needs a folder
+	// that drover may write to, a znode clocks that agree. 0s leaves it to others.
+	// Default 12h.
 	RotateEvery time.Duration `yaml:"rotate_every"`
 	// Disabled has every connection make a whole handshake. Default false.
 	Disabled bool `yaml:"disabled"`
@@ -68,6 +77,12 @@ func (c *TicketsConfig) Validate() error {
 	}
 	if c.Disabled && c.File != "" {
 		errs = append(errs, invalid.Fieldf("file", "got %q beside disabled: true; want one of the two", c.File))
+	}
+	switch {
+	case c.ZooKeeper != "" && c.Disabled:
+		errs = append(errs, invalid.Fieldf("zookeeper", "got %q beside disabled: true; want one of the two", c.ZooKeeper))
+	case c.ZooKeeper != "" && c.File != "":
+		errs = append(errs, invalid.Fieldf("zookeeper", "got %q beside file; want one of the two", c.ZooKeeper))
 	}
 	return errors.Join(errs...)
 }

@@ -1,11 +1,12 @@
 // Package acme obtains the certificates of listeners from an authority (RFC 8555), by
-// HTTP-01 and TLS-ALPN-01 (RFC 8737), keeps them in a folder and renews them in time.
-// The protocol is autocert's. What autocert does within a client's handshake, to wait
-// for the authority, is done here in the background.
+// HTTP-01 and TLS-ALPN-01 (RFC 8737), keeps them, for itself or in a group, and renews
+// them in time. The protocol is autocert's. What autocert does within a client's
+// handshake, to wait for the authority, is done here in the background.
 package acme
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -38,8 +39,15 @@ type Config struct {
 	// Email is where the authority writes when something is wrong. Default none.
 	Email string `yaml:"email"`
 	// StorageDir keeps account, keys and certificates, for its owner alone to read. It is
-	// made where it is missing. Required.
+	// made where it is missing. Exactly one of storage_dir and storage_zookeeper.
 	StorageDir string `yaml:"storage_dir"`
+	// StorageZooKeeper keeps them below a path in the ensemble of `zookeeper`, such as
+	// /drover/acme, for a group of drovers: one at a time orders certificates, and each
+	// that has the domain answers the authority. Drover makes it, and what is missing of
+	// its path, for its own zookeeper.auth alone, which the group must have in common.
+	// While ZooKeeper is away nothing is ordered, and certificates in force stay. Neither
+	// the connection nor the disks of the ensemble are encrypted.
+	StorageZooKeeper string `yaml:"storage_zookeeper"`
 	// AgreeToTerms says that you agree to the authority's terms of service. Required.
 	AgreeToTerms bool `yaml:"agree_to_terms"`
 }
@@ -53,8 +61,11 @@ func (c *Config) Validate() error {
 	if u, err := url.Parse(c.Directory); err != nil || u.Scheme != "https" || u.Host == "" {
 		faults = append(faults, invalid.Fieldf("directory", `got %q; want an address such as %q`, c.Directory, autocert.DefaultACMEDirectory))
 	}
-	if c.StorageDir == "" {
-		faults = append(faults, invalid.Fieldf("storage_dir", "got nothing; want a folder to keep certificates in"))
+	switch {
+	case c.StorageDir == "" && c.StorageZooKeeper == "":
+		faults = append(faults, invalid.Fieldf("storage_dir", "got nothing; want a folder to keep certificates in, or storage_zookeeper"))
+	case c.StorageDir != "" && c.StorageZooKeeper != "":
+		faults = append(faults, invalid.Fieldf("storage_zookeeper", "got %q beside storage_dir; want one of the two", c.StorageZooKeeper))
 	}
 	if !c.AgreeToTerms {
 		faults = append(faults, invalid.Fieldf("agree_to_terms", "got false; want true, which says that you agree to the authority's terms"))
@@ -81,9 +92,9 @@ func (c *Config) roots() (*x509.CertPool, error) {
 }
 
 const (
-	// lookEvery is how often the certificates are looked after. What failed is tried again
-	// after retryFirst, then twice as long, up to this. Autocert gives the same failure for
-	// a minute.
+	// lookEvery is how often the certificates are looked after, more often where they are
+	// short-lived. What failed is tried again after retryFirst, then twice as long, up to
+	// this. Autocert gives the same failure for a minute.
 	lookEvery  = time.Hour
 	retryFirst = 65 * time.Second
 )
@@ -93,12 +104,15 @@ type Manager struct {
 	// immutable
 	logger    *zap.Logger
 	source    *autocert.Manager
+	stored    autocert.Cache
+	group     *group // nil with a folder of its own
 	challenge http.Handler
 	transport *http.Transport
 	changed   chan struct{}
+	life      context.Context // ended by end once Run is told to end
+	end       context.CancelFunc
 
 	// atomic
-	ended   atomic.Bool // Run was told to end
 	domains atomic.Pointer[map[string]bool]
 
 	// under mu
@@ -106,8 +120,9 @@ type Manager struct {
 	known map[string]*tls.Certificate
 }
 
-// New makes a Manager of a valid configuration. It asks nobody anything.
-func New(cfg Config, logger *zap.Logger) (*Manager, error) {
+// New makes a Manager of a valid configuration, with a group's storage or, for nil, a
+// folder of its own. It asks nobody anything.
+func New(cfg Config, shared *Storage, logger *zap.Logger) (*Manager, error) {
 	roots, err := cfg.roots()
 	if err != nil {
 		return nil, fmt.Errorf("cannot use ca_file: %w", err)
@@ -120,8 +135,16 @@ func New(cfg Config, logger *zap.Logger) (*Manager, error) {
 		},
 	}
 	m.domains.Store(&map[string]bool{})
+	m.life, m.end = context.WithCancel(context.Background())
+	m.stored = autocert.DirCache(cfg.StorageDir)
+	cache := m.stored
+	if shared != nil {
+		m.stored = shared.Cache
+		m.group = newGroup(m.life, *shared, logger)
+		cache = m.group
+	}
 	m.source = &autocert.Manager{
-		Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(cfg.StorageDir), HostPolicy: m.allowed,
+		Prompt: autocert.AcceptTOS, Cache: cache, HostPolicy: m.allowed,
 		Email: cfg.Email,
 		Client: &acme.Client{
 			DirectoryURL: cfg.Directory, UserAgent: "drover",
@@ -130,6 +153,21 @@ func New(cfg Config, logger *zap.Logger) (*Manager, error) {
 	}
 	m.challenge = m.source.HTTPHandler(http.NotFoundHandler())
 	return m, nil
+}
+
+// Inherit begins with the certificates that another Manager has. It comes before Run.
+func (m *Manager) Inherit(from *Manager) {
+	from.mu.RLock()
+	defer from.mu.RUnlock()
+	maps.Copy(m.known, from.known)
+}
+
+// Load takes up what is stored for domains. Run does so too, and listeners may begin
+// before that.
+func (m *Manager) Load(ctx context.Context, domains []string) {
+	for _, domain := range domains {
+		m.takeUp(ctx, domain)
+	}
 }
 
 // allowed implements autocert.HostPolicy.
@@ -159,10 +197,13 @@ func (m *Manager) SetDomains(domains []string) {
 // Certificate gives the certificate for a client's hello: that of a challenge to the
 // authority, or else the domain's.
 func (m *Manager) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if slices.Contains(hello.SupportedProtos, acme.ALPNProto) {
+	name := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
+	if slices.Equal(hello.SupportedProtos, []string{acme.ALPNProto}) { // with another one autocert would wait for the authority.
+		if !(*m.domains.Load())[name] {
+			return nil, fmt.Errorf("there is no challenge for %q", name)
+		}
 		return m.source.GetCertificate(hello)
 	}
-	name := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
 	m.mu.RLock()
 	cert := m.known[name]
 	m.mu.RUnlock()
@@ -204,8 +245,8 @@ func (r *recorder) Write(p []byte) (int, error) {
 // RoundTrip implements http.RoundTripper. Autocert cannot be broken off but by its
 // requests.
 func (m *Manager) RoundTrip(r *http.Request) (*http.Response, error) {
-	if m.ended.Load() {
-		return nil, context.Canceled
+	if err := m.life.Err(); err != nil {
+		return nil, err
 	}
 	return m.transport.RoundTrip(r)
 }
@@ -213,16 +254,20 @@ func (m *Manager) RoundTrip(r *http.Request) (*http.Response, error) {
 // Run obtains certificates, and looks after them, until ctx ends.
 func (m *Manager) Run(ctx context.Context) error {
 	defer m.transport.CloseIdleConnections()
-	stop := context.AfterFunc(ctx, func() { m.ended.Store(true) })
-	defer stop()
+	defer context.AfterFunc(ctx, m.end)()
+	if m.group != nil {
+		var following sync.WaitGroup
+		defer following.Wait()
+		following.Go(func() { m.follow(ctx) })
+	}
 	wait := retryFirst
 	for {
 		select {
 		case <-m.changed: // the look that comes takes it up.
 		default:
 		}
-		next := lookEvery
-		if !m.look(ctx) {
+		all, next := m.look(ctx)
+		if !all {
 			next, wait = wait, min(2*wait, lookEvery)
 		} else {
 			wait = retryFirst
@@ -231,6 +276,9 @@ func (m *Manager) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
+			if m.group != nil {
+				m.group.close()
+			}
 			return nil
 		case <-m.changed:
 			wait = retryFirst
@@ -241,13 +289,15 @@ func (m *Manager) Run(ctx context.Context) error {
 }
 
 // look takes over every certificate that is there or can be had, and reports whether
-// that is all.
-func (m *Manager) look(ctx context.Context) (all bool) {
-	all = true
-	wanted := *m.domains.Load()
-	for _, domain := range slices.Sorted(maps.Keys(wanted)) {
+// that is all, and when to look again.
+func (m *Manager) look(ctx context.Context) (all bool, next time.Duration) {
+	all, next = true, lookEvery
+	domains := *m.domains.Load()
+	wanted := slices.Sorted(maps.Keys(domains))
+	m.Load(ctx, wanted)
+	for _, domain := range wanted {
 		if ctx.Err() != nil {
-			return false
+			return false, next
 		}
 		cert, err := m.obtain(domain)
 		if err != nil {
@@ -258,19 +308,64 @@ func (m *Manager) look(ctx context.Context) (all bool) {
 			continue
 		}
 		m.put(domain, cert)
+		next = min(next, max(cert.Leaf.NotAfter.Sub(cert.Leaf.NotBefore)/20, time.Second))
 	}
 	m.mu.Lock()
-	maps.DeleteFunc(m.known, func(domain string, _ *tls.Certificate) bool { return !wanted[domain] })
+	maps.DeleteFunc(m.known, func(domain string, _ *tls.Certificate) bool { return !domains[domain] })
 	m.mu.Unlock()
-	return all
+	return all, next
 }
 
+// takeUp puts in force what is stored: by an earlier run, or by another drover, whose
+// newer certificate autocert would see when its own is due.
+func (m *Manager) takeUp(ctx context.Context, domain string) {
+	data, err := m.stored.Get(ctx, domain)
+	if err != nil {
+		return // there is none, or obtain has the same failure.
+	}
+	if cert := parse(data, domain); cert != nil && !time.Now().Before(cert.Leaf.NotBefore) {
+		m.put(domain, cert)
+	}
+}
+
+// follow takes up what others of the group obtain while this one has nothing: its own
+// next try may be an hour away.
+func (m *Manager) follow(ctx context.Context) {
+	for pause(ctx, followEvery) {
+		for domain := range *m.domains.Load() {
+			m.mu.RLock()
+			missing := m.known[domain] == nil
+			m.mu.RUnlock()
+			if missing {
+				m.takeUp(ctx, domain)
+			}
+		}
+	}
+}
+
+// parse gives what autocert has stored for a domain, nil where it does not take that for
+// a certificate of the domain's, or no longer.
+func parse(data []byte, domain string) *tls.Certificate {
+	cert, err := tls.X509KeyPair(data, data)
+	if err != nil || cert.Leaf.VerifyHostname(domain) != nil || time.Now().After(cert.Leaf.NotAfter) {
+		return nil
+	}
+	if _, ok := cert.PrivateKey.(*ecdsa.PrivateKey); !ok {
+		return nil
+	}
+	return &cert
+}
+
+// put puts a certificate in force, unless a newer one is.
 func (m *Manager) put(domain string, cert *tls.Certificate) {
 	m.mu.Lock()
 	old := m.known[domain]
-	m.known[domain] = cert
+	newer := old == nil || cert.Leaf.NotAfter.After(old.Leaf.NotAfter)
+	if newer {
+		m.known[domain] = cert
+	}
 	m.mu.Unlock()
-	if old == nil || !slices.Equal(old.Certificate[0], cert.Certificate[0]) {
+	if newer {
 		m.logger.Info("certificate in force", zap.String("domain", domain), zap.Time("until", cert.Leaf.NotAfter))
 	}
 }
