@@ -33,6 +33,7 @@ type example struct {
 	a, b, c *peer
 	program *program
 	health  *health.Server // of grpc-check.yaml
+	shared  *zktest.Server // of group.yaml
 }
 
 // wantHealth waits for what the status says of each server.
@@ -118,6 +119,16 @@ var examples = map[string]func(t *testing.T, e *example){
 	},
 	"file.yaml": func(t *testing.T, e *example) {
 		e.wantReached(t, 30, map[string]int{"a": 20, "b": 10})
+	},
+	"group.yaml": func(t *testing.T, e *example) {
+		owner := e.shared.Client(t)
+		if err := owner.AddAuth("digest", []byte("drover:secret")); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the keys are shared", func() bool {
+			_, _, err := owner.Get("/drover/tickets")
+			return err == nil && shareSessions(t, e.listen, e.listen)
+		})
 	},
 	"grpc-check.yaml": func(t *testing.T, e *example) {
 		e.wantHealth(t, map[string]string{e.a.address: "up", e.b.address: "up"})
@@ -316,6 +327,11 @@ func TestExamplesRun(t *testing.T) {
 				put(t, path, replaced(t, string(text), "127.0.0.1:2181", server.Addr()))
 			case "tls.yaml":
 				writePair(t, dir, 7)
+			case "group.yaml":
+				writePair(t, dir, 7)
+				put(t, filepath.Join(dir, "zookeeper.secret"), "drover:secret\n")
+				e.shared = zookeeper.Server(t)
+				put(t, path, replaced(t, string(text), "127.0.0.1:2181", e.shared.Addr()))
 			case "access.yaml":
 				hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
 				if err != nil {
