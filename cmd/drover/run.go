@@ -86,9 +86,49 @@ func newService(cfg *config.Config) (*service, error) {
 
 // serve puts cfg into force and runs until a signal or ctx ends it.
 func (s *service) serve(ctx context.Context, cfg *config.Config) error {
-	signals := make(chan os.Signal, 8)
+	signals, ends := make(chan os.Signal, 8), make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
+	signal.Notify(ends, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
 	defer signal.Stop(signals)
+	defer signal.Stop(ends)
+	return s.untilForced(ends, func() error { return s.heed(ctx, cfg, signals) })
+}
+
+const (
+	// lastMoment is how long a second signal leaves for cutting what runs and writing the
+	// logs; overtime is what the drain time-out leaves for that and for taking leave.
+	lastMoment = 2 * time.Second
+	overtime   = 10 * time.Second
+)
+
+// untilForced runs the service until it has ended. The second signal that asks for the
+// end ends it whatever hangs.
+func (s *service) untilForced(ends <-chan os.Signal, run func() error) error {
+	ended := make(chan error, 1)
+	go func() { ended <- run() }()
+	var late <-chan time.Time
+	for n := 0; ; {
+		select {
+		case err := <-ended:
+			return err
+		case <-ends:
+			if n++; n == 2 {
+				late = time.After(lastMoment)
+			}
+		case <-late:
+			return s.abandon()
+		}
+	}
+}
+
+// abandon ends the process without the parts that do not end themselves.
+func (s *service) abandon() error {
+	s.logger.Error("a part hangs, which is a bug; ending without it")
+	return &exitError{exitForced, nil}
+}
+
+// heed does what signals and changed files ask for.
+func (s *service) heed(ctx context.Context, cfg *config.Config, signals <-chan os.Signal) error {
 	// A start or a reload that waits for servers must not keep the end waiting.
 	waiting, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
 	defer stop()
@@ -162,11 +202,16 @@ func (s *service) end(why string, signals <-chan os.Signal) error {
 		defer close(done)
 		s.engine.shutdown(ctx)
 	}()
-	forced := false
+	forced, cut := false, ctx.Done()
+	var late <-chan time.Time
 	for waiting := true; waiting; {
 		select {
 		case <-done:
 			waiting = false
+		case <-cut:
+			cut, late = nil, time.After(overtime)
+		case <-late:
+			return s.abandon()
 		case sig := <-signals:
 			if sig != syscall.SIGHUP && sig != syscall.SIGUSR1 {
 				forced = true

@@ -60,6 +60,8 @@ func (o *output) String() string {
 type drover struct {
 	web, admin string
 	log        *output
+	process    *os.Process
+	ended      chan struct{}
 }
 
 // start runs the binary with a configuration in which WEB stands for the address of the
@@ -81,12 +83,12 @@ func start(t *testing.T, yaml, wrap string) *drover {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	go func() { defer close(ended); _ = cmd.Wait() }()
-	t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
+	d.process, d.ended = cmd.Process, make(chan struct{})
+	go func() { defer close(d.ended); _ = cmd.Wait() }()
+	t.Cleanup(func() { _ = cmd.Process.Kill(); <-d.ended })
 	eventually(t, "ready", func() bool {
 		select {
-		case <-ended:
+		case <-d.ended:
 			t.Fatalf("drover has ended:\n%s", d.log)
 		default:
 		}

@@ -215,3 +215,31 @@ func TestHandOver(t *testing.T) {
 	}
 	t.Logf("%d requests answered", answered.Load())
 }
+
+// TestDrainOutlivesAConnection: one that does not let itself be told of the drain keeps
+// nobody waiting for longer than the time that there is.
+func TestDrainOutlivesAConnection(t *testing.T) {
+	tf := serveTest(t, nil, said)
+	p := tf.dialH2(t)
+	p.open(1, true, getLines...)
+	p.expect("HEADERS :status: 200 | content-length: 12", "DATA END GET / a.test")
+	stuck := make(chan struct{})
+	for _, c := range tf.Front.open() {
+		tf.Front.mu.Lock()
+		c.shutdown = func() { <-stuck }
+		tf.Front.mu.Unlock()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), short)
+	defer cancel()
+	drained := make(chan error, 1)
+	go func() { drained <- tf.Drain(ctx) }()
+	select {
+	case err := <-drained:
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v; want the connection to be left", err)
+		}
+	case <-time.After(patience):
+		t.Error("still draining")
+	}
+	close(stuck)
+}

@@ -179,9 +179,7 @@ func (f *Front) Drain(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	for _, c := range f.open() {
-		f.tell(c)
-	}
+	f.tellAll(ctx)
 	f.checkEmpty()
 	var cut int
 	var quic sync.WaitGroup
@@ -204,6 +202,22 @@ func (f *Front) unfinished(ctx context.Context, cut int) error {
 		return nil
 	}
 	return fmt.Errorf("cannot finish every connection of listener %q, %d are left: %w", f.name, cut, context.Cause(ctx))
+}
+
+// tellAll lets the connections know that the Front drains. One that does not let itself
+// be told holds nobody up beyond ctx.
+func (f *Front) tellAll(ctx context.Context) {
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		for _, c := range f.open() {
+			f.tell(c)
+		}
+	}()
+	select {
+	case <-told:
+	case <-ctx.Done():
+	}
 }
 
 // tell lets a connection know that the Front drains.

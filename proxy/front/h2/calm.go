@@ -81,7 +81,7 @@ func (c *Conn) checkStall() {
 	c.mu.Lock()
 	idle := time.Since(c.sentAt)
 	switch {
-	case c.stalled < stalledStreams || c.broken != nil:
+	case c.stalled < stalledStreams || c.isBroken():
 		c.stallTimer = nil
 		idle = 0
 	case idle < stalledFor:

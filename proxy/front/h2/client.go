@@ -377,7 +377,7 @@ func (c *Conn) left(s *stream) {
 	c.mu.Lock()
 	c.handlers--
 	empty := c.handlers == 0
-	leaving := c.closing && c.broken == nil && empty
+	leaving := c.closing && !c.isBroken() && empty
 	c.mu.Unlock()
 	if empty {
 		c.idle.Store(time.Now().UnixNano())

@@ -65,8 +65,9 @@ type Conn struct {
 	since  atomic.Int64 // when state began, in Unix nanoseconds
 	active atomic.Int64 // streams that are open or still have a handler
 	idle   atomic.Int64 // when active became 0, in Unix nanoseconds
+	broken atomic.Pointer[error]
 
-	// under mu
+	// under mu, which is taken behind wmu and before qmu, and never held during I/O
 	mu           sync.Mutex
 	streams      map[uint32]*stream
 	handlers     int
@@ -81,7 +82,6 @@ type Conn struct {
 	lastID       uint32    // the highest stream that the client has opened
 	closing      bool      // no new streams
 	shutTimer    *time.Timer
-	broken       error
 	recent       recent // streams that we have reset
 
 	writer
@@ -214,7 +214,8 @@ func (c *Conn) enter(s readState) {
 	}
 }
 
-// ReadLimit is when a read that began at the given time must have given something.
+// ReadLimit is when a read that began at the given time must have given something. It
+// takes no lock.
 func (c *Conn) ReadLimit(began time.Time) time.Time {
 	limits := c.opts.Limits()
 	since := time.Unix(0, c.since.Load())
@@ -245,7 +246,7 @@ func (c *Conn) Shutdown() {
 	c.control(func(dst []byte) []byte { return appendGoAway(dst, maxWindow, http2.ErrCodeNo) })
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.shutTimer == nil && c.broken == nil {
+	if c.shutTimer == nil && !c.isBroken() {
 		c.shutTimer = time.AfterFunc(drainGrace, c.shut)
 	}
 }
@@ -268,11 +269,9 @@ func (c *Conn) shut() {
 func (c *Conn) end(err error) error {
 	c.closeQueue()
 	_ = c.nc.SetWriteDeadline(time.Now().Add(lastWords)) // if it fails, so does every write.
+	c.broken.CompareAndSwap(nil, &err)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.broken == nil {
-		c.broken = err
-	}
 	c.closing = true
 	for _, timer := range []*time.Timer{c.stallTimer, c.shutTimer} {
 		if timer != nil {
@@ -283,18 +282,18 @@ func (c *Conn) end(err error) error {
 		s.breakOff(io.ErrUnexpectedEOF)
 	}
 	clear(c.streams)
-	return c.broken
+	return *c.broken.Load()
 }
 
-// fail ends the connection after a write that failed.
+// fail ends the connection. It takes no lock, for its callers may hold any of them:
+// frames are queued under mu.
 func (c *Conn) fail(err error) {
-	c.mu.Lock()
-	if c.broken == nil {
-		c.broken = err
-	}
-	c.mu.Unlock()
+	c.broken.CompareAndSwap(nil, &err)
 	c.leave()
 }
+
+// isBroken reports whether the connection ends for a reason that is not drover's wish.
+func (c *Conn) isBroken() bool { return c.broken.Load() != nil }
 
 // say writes the last frame: why the connection ends.
 func (c *Conn) say(err error) {

@@ -12,7 +12,6 @@ import (
 
 	"drover/exchange"
 
-	"go.uber.org/zap"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 )
@@ -79,33 +78,24 @@ func unpack(packed []byte) (text []byte) {
 // host", and what was written.
 func served(text []byte) (requests map[string]int, out []byte) {
 	m := &memory{in: io.MultiReader(bytes.NewReader([]byte(Preface)), bytes.NewReader(text))}
-	limits := Limits{
-		HeaderTimeout: time.Second, BodyIdle: time.Second, WriteIdle: time.Second, KeepAlive: time.Second,
-		MaxStreams: 8, MaxHeader: 4 << 10, MaxFields: 32, MaxBody: 64 << 10,
-	}
 	var mu sync.Mutex
 	requests = map[string]int{}
-	c := New(m, Options{
-		Logger: zap.NewNop(),
-		Handler: func(ex *exchange.Exchange) {
-			mu.Lock()
-			requests[fmt.Sprintf("%s %s %s", ex.Request.Method, ex.Request.Target, ex.Request.Host)]++
-			mu.Unlock()
-			if ex.Client.Start(&exchange.Response{Status: 200, ContentLength: exchange.LengthUnknown}) != nil || ex.Request.Body == nil {
-				return
-			}
-			if _, err := io.Copy(ex.Client, ex.Request.Body); err != nil {
-				ex.Result.Aborted = true
-			}
-		},
-		Check:   func(*exchange.Request) (int, exchange.Reason) { return 0, exchange.ReasonNone },
-		Reject:  func(*exchange.Exchange) {},
-		Address: func(*exchange.Exchange) {},
-		Limits:  func() Limits { return limits },
-		Hasten:  func() {},
-		Gone:    func() bool { return false },
-		Broke:   func() exchange.Reason { return exchange.ReasonNone },
-	})
+	o := idleOptions()
+	limits := o.Limits()
+	limits.MaxBody = 64 << 10
+	o.Limits = func() Limits { return limits }
+	o.Handler = func(ex *exchange.Exchange) {
+		mu.Lock()
+		requests[fmt.Sprintf("%s %s %s", ex.Request.Method, ex.Request.Target, ex.Request.Host)]++
+		mu.Unlock()
+		if ex.Client.Start(&exchange.Response{Status: 200, ContentLength: exchange.LengthUnknown}) != nil || ex.Request.Body == nil {
+			return
+		}
+		if _, err := io.Copy(ex.Client, ex.Request.Body); err != nil {
+			ex.Result.Aborted = true
+		}
+	}
+	c := New(m, o)
 	_ = c.Serve() // how it ends is the text's to say.
 	return requests, m.out.Bytes()
 }

@@ -50,7 +50,8 @@ type Options struct {
 	Address func(*exchange.Exchange)
 	// Limits gives those in force.
 	Limits func() Limits
-	// Hasten makes a blocked read look at ReadLimit again.
+	// Hasten makes a blocked read look at ReadLimit again. It is called with locks of the
+	// connection held, and must call nothing else of it.
 	Hasten func()
 	// Gone reports whether the client has closed its side of the connection.
 	Gone func() bool
