@@ -290,7 +290,7 @@ func (b *body) readTrailer() error {
 		return fmt.Errorf("%w: bad trailer section", exchange.ErrBodyMalformed)
 	}
 	for i := range b.trailer {
-		if notInTrailers(b.trailer[i].Name) {
+		if exchange.HeadOnly(b.trailer[i].Name) {
 			return fmt.Errorf("%w: the trailer section has %q", exchange.ErrBodyMalformed, b.trailer[i].Name)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -261,6 +262,34 @@ func TestH2Refused(t *testing.T) {
 					t.Fatalf("got %q", got)
 				}
 			}
+		})
+	}
+}
+
+// TestH2Trailers: what must not stand in trailers breaks the stream, as it breaks a
+// message of HTTP/1.1. The connection goes on.
+func TestH2Trailers(t *testing.T) {
+	tf := serveTest(t, nil, said)
+	for name, fine := range map[string]bool{
+		"x-sum": true, "grpc-status": true,
+		"host": false, "content-length": false, "content-type": false, "authorization": false, "cookie": false,
+		"x-forwarded-for": false, "x_forwarded_for": false, "x-real-ip": false,
+		"transfer-encoding": false, "te": false, "expect": false,
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := tf.dialH2(t)
+			post := []string{":method: POST", ":scheme: http", ":authority: a.test", ":path: /"}
+			p.open(1, false, post...)
+			p.must(p.WriteData(1, false, []byte("body")))
+			p.open(1, true, name+": trailers")
+			if fine {
+				want := "POST / a.test | body=body | trailer " + name + ": trailers"
+				p.expect("HEADERS :status: 200 | content-length: "+strconv.Itoa(len(want)), "DATA END "+want)
+				return
+			}
+			p.expect("RST PROTOCOL_ERROR")
+			p.open(3, true, getLines...)
+			p.expect("HEADERS :status: 200 | content-length: 12", "DATA END GET / a.test")
 		})
 	}
 }

@@ -188,23 +188,3 @@ func validPort(port []byte) bool {
 	}
 	return true
 }
-
-// headOnly are fields that mean something before a body alone: its framing, its way, who
-// asks (RFC 9110, section 6.5.1). A server that merges trailers into the head would
-// believe them.
-var headOnly = []string{
-	"authorization", "connection", "content-encoding", "content-length", "content-range", "content-type", "cookie",
-	"expect", "forwarded", "host", "keep-alive", "max-forwards", "proxy-authenticate", "proxy-authorization",
-	"proxy-connection", "range", "te", "trailer", "transfer-encoding", "upgrade", "x-real-ip",
-}
-
-// notInTrailers reports whether a field may not stand in a trailer section.
-func notInTrailers(name []byte) bool {
-	for _, known := range headOnly {
-		if exchange.EqualFold(name, known) {
-			return true
-		}
-	}
-	const forwarded = "x-forwarded-"
-	return len(name) > len(forwarded) && exchange.EqualFold(name[:len(forwarded)], forwarded)
-}

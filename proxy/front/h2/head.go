@@ -3,6 +3,7 @@ package h2
 import (
 	"bytes"
 	"errors"
+	"slices"
 
 	"drover/exchange"
 	"drover/proxy/front/pseudo"
@@ -216,12 +217,17 @@ func (c *Conn) trailers(s *stream) error {
 	switch {
 	case s.inEnded:
 		return http2.StreamError{StreamID: s.id, Code: http2.ErrCodeStreamClosed}
-	case !b.end, b.bad, b.pseudo.any, b.tooLarge, s.head.length >= 0 && s.received < s.head.length:
+	case !b.end, b.bad, b.pseudo.any, b.tooLarge, headOnly(b.fields), s.head.length >= 0 && s.received < s.head.length:
 		return http2.StreamError{StreamID: s.id, Code: http2.ErrCodeProtocol}
 	}
 	s.trailer = b.fields
 	c.endInput(s)
 	return nil
+}
+
+// headOnly reports whether there is a field that has no place in trailers.
+func headOnly(fields exchange.Header) bool {
+	return slices.ContainsFunc(fields, func(f exchange.Field) bool { return exchange.HeadOnly(f.Name) })
 }
 
 // request opens a stream.
