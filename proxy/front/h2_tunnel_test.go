@@ -71,3 +71,48 @@ func TestH2WebSocket(t *testing.T) {
 		}
 	}
 }
+
+// TestH2TunnelWriteDeadline: a deadline ends a write that waits already for the client,
+// which says how far it got, and another deadline lets the next one go on.
+func TestH2TunnelWriteDeadline(t *testing.T) {
+	inBubble(t, nil, func(ex *exchange.Exchange) {
+		if err := ex.Client.Start(&exchange.Response{Status: 101, ContentLength: exchange.NoBody}); err != nil {
+			t.Error(err)
+		}
+		tunnel, err := ex.Client.Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for _, c := range []struct {
+			deadline func(time.Time) error
+			text     string
+			sent     int
+		}{
+			{tunnel.SetWriteDeadline, "hello", 4},
+			{tunnel.SetDeadline, "o", 0},
+		} {
+			began := time.Now()
+			_ = tunnel.SetDeadline(time.Time{}) // never fails
+			time.AfterFunc(time.Second, func() { _ = c.deadline(began.Add(2 * time.Second)) })
+			n, err := tunnel.Write([]byte(c.text))
+			if took := time.Since(began); n != c.sent || !errors.Is(err, os.ErrDeadlineExceeded) || took != 2*time.Second {
+				t.Errorf("%q: got %d, %v after %v; want %d and a deadline after 2s", c.text, n, err, took, c.sent)
+			}
+		}
+		if err := tunnel.SetDeadline(time.Time{}); err != nil {
+			t.Error(err)
+		}
+		if n, err := tunnel.Write([]byte("o again")); n != 7 || err != nil {
+			t.Errorf("with no deadline any more: got %d, %v", n, err)
+		}
+	}, func(t *testing.T, _ *testFront, l *pipes) {
+		p := l.dialH2(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 4})
+		began := time.Now()
+		p.open(1, false, ":method: CONNECT", ":protocol: websocket", ":scheme: http", ":authority: a.test", ":path: /chat")
+		p.expect("HEADERS :status: 200", "DATA hell")
+		time.Sleep(10*time.Second - time.Since(began))
+		p.must(p.WriteWindowUpdate(1, 7))
+		p.expect("DATA o again", "RST CANCEL")
+	})
+}

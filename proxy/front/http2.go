@@ -86,7 +86,7 @@ func (f *Front) serveH2(c *conn) error {
 func (f *Front) h2Limits() h2.Limits {
 	s := f.settings.Load()
 	return h2.Limits{
-		HeaderTimeout: s.headerTimeout, BodyIdle: s.bodyIdle, WriteIdle: s.writeIdle, KeepAlive: s.keepAlive,
+		HeaderTimeout: s.headerTimeout, BodyIdle: s.bodyIdle, MinBodyRate: s.minBodyRate, WriteIdle: s.writeIdle, KeepAlive: s.keepAlive,
 		MaxStreams: s.maxStreams, MaxHeader: s.maxHeader, MaxFields: s.maxFields, MaxBody: s.maxBody,
 	}
 }

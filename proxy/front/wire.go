@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"drover/proxy/front/pace"
 )
 
 // A phase says what the client is expected to send, and so how long it may take.
@@ -54,7 +56,7 @@ type wire struct {
 	armed   time.Time                       // the read deadline that is set, zero for none
 	aborted bool                            // the body is not to be read any more
 	limits  func(began time.Time) time.Time // of phaseFrames
-	pace    pace                            // of phaseBody
+	pace    pace.Pace                       // of phaseBody
 
 	// atomic
 	touched atomic.Bool  // a byte came in this phase
@@ -73,7 +75,7 @@ type wire struct {
 // enter starts a phase.
 func (w *wire) enter(p phase, since time.Time) {
 	w.mu.Lock()
-	w.phase, w.since, w.pace = p, since, pace{}
+	w.phase, w.since, w.pace = p, since, pace.Pace{}
 	w.touched.Store(false)
 	w.mu.Unlock()
 }
@@ -136,7 +138,7 @@ func (w *wire) limit(began time.Time) time.Time {
 	case phaseHandshake, phaseHead:
 		return w.since.Add(s.headerTimeout)
 	case phaseBody:
-		return w.pace.limit(began, s)
+		return w.pace.Limit(began, s.bodyIdle, s.minBodyRate)
 	case phaseRest:
 		return w.since.Add(restTimeout)
 	case phaseOpen:

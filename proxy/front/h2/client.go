@@ -23,7 +23,7 @@ var (
 	errNoUpgrade  = errors.New("the client asked for no upgrade, or the answer was not 101")
 	errTooLong    = errors.New("more body bytes than the response's length")
 	errReset      = errors.New("the client has given the stream up")
-	errSlowReader = errors.New("the client takes nothing of the answer")
+	errSlowReader = fmt.Errorf("the client takes nothing of the answer: %w", os.ErrDeadlineExceeded)
 	errAborted    = errors.New("reading the request body was broken off")
 )
 
@@ -46,37 +46,6 @@ type answer struct {
 	asked   bool // the client was told to send the body
 	tunnel  bool
 	err     error
-}
-
-// Inform implements exchange.Client.
-func (s *stream) Inform(r *exchange.Response) error {
-	switch {
-	case s.started:
-		return errStarted
-	case r.Status < 100 || r.Status > 199 || r.Status == 101:
-		return fmt.Errorf("cannot send status %d as an interim response; want 1xx, not 101", r.Status)
-	case r.Status == 100:
-		return nil // that is the front's own affair.
-	}
-	return s.interim(r.Status, r.Header)
-}
-
-func (s *stream) interim(status int, header exchange.Header) error {
-	if s.isOver() {
-		return errReset
-	}
-	s.conn.lock()
-	s.conn.appendHead(s.id, status, header, -1, false)
-	return s.conn.unlock()
-}
-
-// askOn tells a client that waits for it to send the body.
-func (s *stream) askOn() error {
-	if !s.head.expects || s.asked || s.started {
-		return nil
-	}
-	s.asked = true
-	return s.interim(http.StatusContinue, nil)
 }
 
 func (s *stream) isOver() bool {
@@ -203,8 +172,8 @@ func (s *stream) declared() int64 {
 }
 
 // send writes all of p as the client makes room, the head before it, and the end of the
-// stream behind it.
-func (s *stream) send(p []byte, end bool) {
+// stream behind it. It gives how much of p has been sent.
+func (s *stream) send(p []byte, end bool) (sent int) {
 	c := s.conn
 	for s.err == nil {
 		n, err := s.room(len(p), false)
@@ -219,7 +188,7 @@ func (s *stream) send(p []byte, end bool) {
 		}
 		if err != nil {
 			s.note(err)
-			return
+			break
 		}
 		last := n == len(p)
 		c.lock()
@@ -238,10 +207,12 @@ func (s *stream) send(p []byte, end bool) {
 		}
 		s.note(c.unlock())
 		c.calm.earned.add(2)
+		sent += n
 		if p = p[n:]; last {
 			break
 		}
 	}
+	return sent
 }
 
 func (s *stream) note(err error) {
@@ -382,7 +353,9 @@ func (c *Conn) left(s *stream) {
 	if empty {
 		c.idle.Store(time.Now().UnixNano())
 	}
-	c.active.Add(-1)
+	if c.active.Add(-1) == 0 && c.opts.Limits().KeepAlive < livenessAfter {
+		c.opts.Hasten() // the reader waits as for a client that has streams.
+	}
 	if leaving {
 		c.leave()
 	}

@@ -35,8 +35,8 @@ type readState int32
 
 const (
 	statePreface  readState = iota // bounded like a head
-	stateBlock                     // a header block is incomplete
-	stateFrame                     // a frame is incomplete
+	stateFrame                     // a frame or a header block is incomplete, and bounded like a head
+	stateData                      // a DATA frame is incomplete that a stream takes
 	stateBoundary                  // between two frames
 	stateClosing                   // nothing more is wanted
 )
@@ -52,13 +52,15 @@ type Conn struct {
 	started time.Time
 
 	// the reader's goroutine
-	br     *bufio.Reader
-	framer *http2.Framer
-	dec    *hpack.Decoder
-	block  block
-	pinged bool // asked for a sign of life
-	greet  bool // the first SETTINGS came
-	calm   calm
+	br      *bufio.Reader
+	framer  *http2.Framer
+	dec     *hpack.Decoder
+	block   block
+	scratch []byte // what is read of DATA
+	heading bool   // the head of a new request is incomplete
+	pinged  bool   // asked for a sign of life
+	greet   bool   // the first SETTINGS came
+	calm    calm
 
 	// atomic
 	state  atomic.Int32 // readState
@@ -79,7 +81,8 @@ type Conn struct {
 	stalled      int   // streams that wait for room in the client's windows
 	stallTimer   *time.Timer
 	sentAt       time.Time // when such room was last used
-	lastID       uint32    // the highest stream that the client has opened
+	feeding      *stream   // takes the DATA frame that is being read
+	lastID       uint32    // the highest stream that the client has opened; set by the reader
 	closing      bool      // no new streams
 	shutTimer    *time.Timer
 	recent       recent // streams that we have reset
@@ -100,7 +103,11 @@ func (c *Conn) initReader() {
 // Serve reads until the connection ends, and returns when all its exchanges have. It
 // leaves the closing to its caller.
 func (c *Conn) Serve() error {
-	err := c.end(c.read())
+	err := c.read()
+	if isTimeout(err) && c.heading && readState(c.state.Load()) != stateClosing {
+		c.lateHead()
+	}
+	err = c.end(err)
 	c.running.Wait()
 	c.say(err)
 	if errors.Is(err, errLeft) {
@@ -121,10 +128,7 @@ func (c *Conn) read() error {
 		if err := c.boundary(); err != nil {
 			return err
 		}
-		f, err := c.framer.ReadFrame()
-		if err == nil {
-			err = c.frame(f)
-		}
+		err := c.next()
 		if err == nil {
 			err = c.flood()
 		}
@@ -220,10 +224,10 @@ func (c *Conn) ReadLimit(began time.Time) time.Time {
 	limits := c.opts.Limits()
 	since := time.Unix(0, c.since.Load())
 	switch readState(c.state.Load()) {
-	case statePreface, stateBlock:
+	case statePreface, stateFrame:
 		return since.Add(limits.HeaderTimeout)
-	case stateFrame:
-		return began.Add(limits.BodyIdle)
+	case stateData:
+		return began.Add(limits.BodyIdle + lastWords) // the stream's own limit comes first, and has an answer.
 	case stateBoundary:
 		if c.active.Load() == 0 {
 			return c.idleUntil()

@@ -4,8 +4,6 @@ import (
 	"io"
 	"runtime"
 
-	"drover/exchange"
-
 	"golang.org/x/net/http2"
 )
 
@@ -24,8 +22,6 @@ func (c *Conn) frame(f http2.Frame) error {
 		return c.headers(f)
 	case *http2.ContinuationFrame:
 		return c.continuation(f)
-	case *http2.DataFrame:
-		return c.data(f)
 	case *http2.SettingsFrame:
 		return c.settings(f)
 	case *http2.WindowUpdateFrame:
@@ -82,65 +78,6 @@ func (c *Conn) find(id uint32) (s *stream, err error) {
 	default:
 		return nil, http2.StreamError{StreamID: id, Code: http2.ErrCodeStreamClosed}
 	}
-}
-
-func (c *Conn) data(f *http2.DataFrame) error {
-	size, body := int64(f.Length), f.Data()
-	if len(body) == 0 && !f.StreamEnded() {
-		c.calm.pay(costFrame)
-	} else {
-		c.calm.earn(costFrame)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.recvWindow -= size; c.recvWindow < 0 {
-		return http2.ConnectionError(http2.ErrCodeFlowControl)
-	}
-	s, err := c.find(f.StreamID)
-	if err == nil && s != nil && s.inEnded {
-		err = http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeStreamClosed}
-	}
-	if s == nil || err != nil {
-		c.credit(size)
-		return err
-	}
-	if s.recvWindow -= size; s.recvWindow < 0 {
-		c.credit(size)
-		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeFlowControl}
-	}
-	s.received += int64(len(body))
-	declared := s.head.length
-	if declared >= 0 && (s.received > declared || f.StreamEnded() && s.received < declared) {
-		c.credit(size)
-		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeProtocol}
-	}
-	padding := size - int64(len(body))
-	if s.inErr != nil { // nobody reads on.
-		padding = size
-	} else {
-		s.in = append(s.in, body...)
-		if limit := c.opts.Limits().MaxBody; limit > 0 && s.received > limit {
-			s.inErr = exchange.ErrBodyTooLarge
-		}
-	}
-	if padding > 0 {
-		s.credit(padding)
-		c.credit(padding)
-	}
-	if f.StreamEnded() {
-		c.endInput(s)
-	}
-	wake(s.readable)
-	return nil
-}
-
-// endInput notes that a client has said all. The caller holds mu.
-func (c *Conn) endInput(s *stream) {
-	s.inEnded = true
-	if s.sentEnd {
-		c.remove(s)
-	}
-	wake(s.readable)
 }
 
 func (c *Conn) settings(f *http2.SettingsFrame) error {

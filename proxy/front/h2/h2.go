@@ -19,8 +19,9 @@ const Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 // Limits bound what a client may take. They may change while a connection runs.
 type Limits struct {
-	HeaderTimeout time.Duration // for the preface, and for a header block from its first frame
-	BodyIdle      time.Duration // between two pieces of a body, or of a frame
+	HeaderTimeout time.Duration // for the preface, a header block, and any frame but the DATA of an open stream
+	BodyIdle      time.Duration // between two pieces of a body
+	MinBodyRate   int64         // bytes a second of a body whose length is announced, 0 for none; see pace
 	WriteIdle     time.Duration // without room in the client's flow-control windows
 	KeepAlive     time.Duration // without a stream
 

@@ -54,6 +54,19 @@ func (s *stream) neverRan() {
 	s.conn.opts.Reject(&s.exch)
 }
 
+// lateHead tells of a request whose head did not come in time, with what is known of it.
+func (c *Conn) lateHead() {
+	var ex exchange.Exchange
+	if b := &c.block; b.id != 0 {
+		ex.Request.Method, ex.Request.Target = b.pseudoText(b.pseudo.method), b.pseudoText(b.pseudo.path)
+		ex.Request.Host = b.pseudoText(b.pseudo.authority)
+	}
+	ex.Request.ProtoMajor = 2
+	ex.Result.Status, ex.Result.Reason = 408, exchange.ReasonClientTimeout
+	c.opts.Address(&ex)
+	c.opts.Reject(&ex)
+}
+
 // statusClientGone stands in logs for a client that left before its answer.
 const statusClientGone = 499
 

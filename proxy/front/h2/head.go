@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"drover/exchange"
+	"drover/proxy/front/pace"
 	"drover/proxy/front/pseudo"
 
 	"golang.org/x/net/http2"
@@ -56,7 +57,6 @@ func (c *Conn) headers(f *http2.HeadersFrame) error {
 	}
 	c.dec.SetEmitFunc(c.block.emit)
 	c.dec.SetMaxStringLength(4 * limits.MaxHeader)
-	c.enter(stateBlock)
 	if err := c.fragment(f.HeaderBlockFragment()); err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func (b *block) pseudoField(name, value string) {
 func (c *Conn) blockEnds() error {
 	b := &c.block
 	id := b.id
-	b.id = 0
+	b.id, c.heading = 0, false
 	if err := c.dec.Close(); err != nil {
 		return http2.ConnectionError(http2.ErrCodeCompression)
 	}
@@ -248,6 +248,9 @@ func (c *Conn) request(id uint32) error {
 	}
 	s := c.newStream(id)
 	s.fields, s.head = b.fields, requestHead{length: length, expects: b.expects()}
+	if length > 0 {
+		s.pace = pace.Start()
+	}
 	status, reason := c.fill(s)
 	if b.tooLarge {
 		status, reason = 431, exchange.ReasonHeaderTooLarge

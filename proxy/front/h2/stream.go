@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"drover/exchange"
+	"drover/proxy/front/pace"
 
 	"golang.org/x/net/http2"
 )
@@ -74,6 +75,8 @@ type stream struct {
 	readable chan struct{} // of capacity 1: in, inEnded, inErr or readBy changed
 	writable chan struct{} // of capacity 1: a window, over or writeBy changed
 
+	pace pace.Pace // of the request's body; its reader's
+
 	answer
 }
 
@@ -95,6 +98,7 @@ func wake(ch chan struct{}) {
 // holds mu.
 func (s *stream) breakOff(err error) {
 	s.over = true
+	s.conn.orphan(s)
 	if !s.inEnded && s.inErr == nil {
 		s.inErr = err
 	}
@@ -127,52 +131,76 @@ func (s *stream) reset(code http2.ErrCode) {
 
 // Read implements io.Reader for the request's body. See exchange.Request.Body.
 func (s *stream) Read(p []byte) (int, error) {
-	c := s.conn
-	var idle *time.Timer
+	var began time.Time // of the wait, zero for none
+	var alarm *time.Timer
 	for {
-		c.mu.Lock()
-		n, err := s.take(p)
-		by := s.readBy
-		c.mu.Unlock()
+		n, err := s.tryRead(p)
 		if n > 0 || err != nil || len(p) == 0 {
+			s.keepPace(began, n)
 			return n, err
 		}
 		if err := s.askOn(); err != nil {
 			return 0, err
 		}
-		if idle == nil {
-			idle = time.NewTimer(s.patience(by))
-			defer idle.Stop()
+		if began.IsZero() {
+			began = time.Now()
+		}
+		left := time.Until(s.readLimit(began))
+		if alarm == nil {
+			alarm = time.NewTimer(left)
+			defer alarm.Stop()
+		} else {
+			alarm.Reset(left)
 		}
 		select {
 		case <-s.readable:
-		case <-idle.C:
-			return 0, s.impatient()
-		}
-		if s.tunnel {
-			idle.Reset(s.patience(s.deadline()))
+		case <-alarm.C:
+			if !s.hindered() {
+				return 0, s.impatient()
+			}
+			began = time.Time{}
 		}
 	}
+}
+
+func (s *stream) tryRead(p []byte) (int, error) {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	return s.take(p)
+}
+
+// keepPace counts a read that has waited from the given time on, zero for not at all.
+func (s *stream) keepPace(began time.Time, n int) {
+	var waited time.Duration
+	if !began.IsZero() {
+		waited = time.Since(began)
+	}
+	s.pace.Count(waited, n)
 }
 
 // forever is longer than any connection.
 const forever = 1000 * time.Hour
 
-func (s *stream) deadline() time.Time {
+// readLimit is when a read that waits from the given time on has waited for too long.
+func (s *stream) readLimit(began time.Time) time.Time {
+	if !s.tunnel {
+		limits := s.conn.opts.Limits()
+		return s.pace.Limit(began, limits.BodyIdle, limits.MinBodyRate)
+	}
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
+	if s.readBy.IsZero() {
+		return began.Add(forever)
+	}
 	return s.readBy
 }
 
-// patience is how long a read may wait.
-func (s *stream) patience(by time.Time) time.Duration {
-	switch {
-	case !s.tunnel:
-		return s.conn.opts.Limits().BodyIdle
-	case by.IsZero():
-		return forever
-	}
-	return time.Until(by)
+// hindered reports whether the client may send nothing, since others of its bodies that
+// nobody reads take up the connection's window. That is no fault of the client's.
+func (s *stream) hindered() bool {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	return !s.tunnel && s.conn.recvWindow < minFrame
 }
 
 // take reads what is there, and gives the client room for as much. The caller holds mu.
@@ -223,51 +251,4 @@ func (s *stream) dropInput() {
 	n := int64(len(s.in) - s.off)
 	s.in, s.off = nil, 0
 	s.conn.credit(n)
-}
-
-// room takes from the windows what may be sent of n bytes. With nothing to take it
-// waits, unless that is not wanted.
-func (s *stream) room(n int, wait bool) (int, error) {
-	c := s.conn
-	var idle *time.Timer
-	for {
-		c.mu.Lock()
-		got := min(int64(n), c.sendWindow, s.sendWindow, c.peerMaxFrame)
-		switch {
-		case s.over:
-			c.mu.Unlock()
-			return 0, errReset
-		case got > 0:
-			c.sendWindow -= got
-			s.sendWindow -= got
-			c.sentAt = time.Now()
-			c.mu.Unlock()
-			return int(got), nil
-		case !wait:
-			c.mu.Unlock()
-			return 0, nil
-		}
-		c.stall()
-		limit := c.opts.Limits().WriteIdle
-		if !s.writeBy.IsZero() {
-			limit = min(limit, time.Until(s.writeBy))
-		}
-		c.mu.Unlock()
-		if idle == nil {
-			idle = time.NewTimer(limit)
-			defer idle.Stop()
-		}
-		timedOut := false
-		select {
-		case <-s.writable:
-		case <-idle.C:
-			timedOut = true
-		}
-		c.mu.Lock()
-		c.stalled--
-		c.mu.Unlock()
-		if timedOut {
-			return 0, errSlowReader
-		}
-	}
 }

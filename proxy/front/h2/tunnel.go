@@ -2,6 +2,7 @@ package h2
 
 import (
 	"net"
+	"os"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -23,17 +24,15 @@ func (s *stream) Hijack() (net.Conn, error) {
 }
 
 // Write implements net.Conn. What is written goes out at once.
-func (t *tunnel) Write(p []byte) (int, error) {
-	if t.err != nil {
-		return 0, t.err
+func (t *tunnel) Write(p []byte) (n int, err error) {
+	if t.err == nil && len(p) > 0 {
+		n = t.send(p, false)
 	}
-	if len(p) > 0 {
-		t.send(p, false)
+	err = t.err
+	if err == os.ErrDeadlineExceeded { //nolint:errorlint // it is this very value.
+		t.err = nil // the next write may have more time.
 	}
-	if t.err != nil {
-		return 0, t.err
-	}
-	return len(p), nil
+	return n, err
 }
 
 // CloseWrite ends our direction.
