@@ -2,7 +2,6 @@ package front
 
 import (
 	"bytes"
-	"encoding/binary"
 	"io"
 	"net"
 	"runtime"
@@ -79,6 +78,18 @@ var floods = map[string]flood{
 		p.frame(http2.FrameWindowUpdate, 0, 0, []byte{0, 0, 0, 1})
 		return 1
 	},
+	// CVE-2019-9511: a large answer, byte by byte
+	"window dribble": func(p *h2Peer, round int) int {
+		if round == 0 {
+			p.frame(http2.FrameSettings, 0, 0, []byte{0, byte(http2.SettingInitialWindowSize), 0, 0, 0, 0})
+			p.frame(http2.FrameHeaders, http2.FlagHeadersEndHeaders|http2.FlagHeadersEndStream, 1,
+				p.block(":method: GET", ":scheme: http", ":authority: a.test", ":path: /large"))
+			return 2
+		}
+		p.frame(http2.FrameWindowUpdate, 0, 1, []byte{0, 0, 0, 1})
+		<-p.data
+		return 1
+	},
 	"unknown frames": func(p *h2Peer, _ int) int {
 		p.frame(0xbb, 0, 0, []byte("x"))
 		return 1
@@ -116,6 +127,13 @@ func TestH2Floods(t *testing.T) {
 		if ex.Request.Body != nil {
 			_, _ = io.Copy(io.Discard, ex.Request.Body) // floods break off.
 		}
+		if string(ex.Request.Target) == "/large" && ex.Client.Start(&exchange.Response{Status: 200, ContentLength: exchange.LengthUnknown}) == nil {
+			var err error
+			for block := make([]byte, 16<<10); err == nil; {
+				_, err = ex.Client.Write(block)
+			}
+			return
+		}
 		said(ex)
 	}, quietLogger())
 	for name, send := range floods {
@@ -123,12 +141,20 @@ func TestH2Floods(t *testing.T) {
 			p := tf.dialH2(t)
 			_ = p.conn.SetDeadline(time.Now().Add(floodTime + patience))
 			before := heap()
+			p.data = make(chan struct{}, 1)
 			ended := make(chan string, 1)
 			go func() {
 				got := p.event()
 				for !strings.HasPrefix(got, "GOAWAY ") && !strings.HasPrefix(got, "end: ") {
+					if strings.HasPrefix(got, "DATA ") {
+						select {
+						case p.data <- struct{}{}:
+						default:
+						}
+					}
 					got = p.event()
 				}
+				close(p.data)
 				ended <- got
 			}()
 			sent, began := 0, time.Now()
@@ -138,6 +164,7 @@ func TestH2Floods(t *testing.T) {
 					if got != "GOAWAY ENHANCE_YOUR_CALM" {
 						t.Errorf("got %q after %d frames", got, sent)
 					}
+					wantSmall(t, before, sent)
 					tf.servesOthers(t)
 					return
 				default:
@@ -151,13 +178,19 @@ func TestH2Floods(t *testing.T) {
 					sent += send(p, round)
 				}
 				if round%100 == 0 {
-					if grown := heap() - before; grown > floodMemory {
-						t.Errorf("%d bytes after %d frames; want at most %d", grown, sent, floodMemory)
-					}
+					wantSmall(t, before, sent)
 					tf.servesOthers(t)
 				}
 			}
 		})
+	}
+}
+
+// wantSmall compares the memory of now with that of before.
+func wantSmall(t *testing.T, before int64, frames int) {
+	t.Helper()
+	if grown := heap() - before; grown > floodMemory {
+		t.Errorf("%d bytes after %d frames; want at most %d", grown, frames, floodMemory)
 	}
 }
 
@@ -178,9 +211,11 @@ func (tf *testFront) servesOthers(t *testing.T) {
 	_ = c.Close()
 }
 
-// TestH2StalledStreams: many streams whose client leaves no room end soon.
+// TestH2StalledStreams: many streams whose client leaves no room end soon, and cost
+// little until then.
 func TestH2StalledStreams(t *testing.T) {
 	tf := serveTest(t, nil, said)
+	before := heap()
 	p := tf.dialH2(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 	_ = p.conn.SetDeadline(time.Now().Add(floodTime + patience))
 	began := time.Now()
@@ -192,9 +227,13 @@ func TestH2StalledStreams(t *testing.T) {
 			t.Fatalf("got %q for stream %d", got, i)
 		}
 	}
+	wantSmall(t, before, 100)
 	tf.servesOthers(t)
 	p.expect("GOAWAY ENHANCE_YOUR_CALM")
-	t.Logf("it took %v", time.Since(began))
+	wantSmall(t, before, 100)
+	if took := time.Since(began); took > floodTime {
+		t.Errorf("it took %v; want at most %v", took, floodTime)
+	}
 }
 
 // TestH2Downloads: a client that takes a large answer in small bites is no flood.
@@ -205,29 +244,30 @@ func TestH2Downloads(t *testing.T) {
 			_, _ = ex.Client.Write(make([]byte, size)) // the test counts.
 		}
 	})
-	p := tf.dialH2(t)
-	p.open(1, true, getLines...)
-	got, updates := 0, 0
-	var window [4]byte
-	for got < size {
-		f, err := p.ReadFrame()
-		if err != nil {
-			t.Fatalf("%v after %d bytes and %d window updates", err, got, updates)
-		}
-		data, ok := f.(*http2.DataFrame)
-		if !ok {
-			if away, ok := f.(*http2.GoAwayFrame); ok {
-				t.Fatalf("got %v after %d bytes and %d window updates", away, got, updates)
+	for _, window := range []uint32{65535, 1024} {
+		p := tf.dialH2(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: window})
+		p.open(1, true, getLines...)
+		got, updates := 0, 0
+		for got < size {
+			f, err := p.ReadFrame()
+			if err != nil {
+				t.Fatalf("%v after %d bytes and %d window updates", err, got, updates)
 			}
-			continue
-		}
-		got += len(data.Data())
-		binary.BigEndian.PutUint32(window[:], uint32(len(data.Data()))) //nolint:gosec // at most 16 KiB.
-		for _, id := range []uint32{0, 1} {
-			if got < size {
-				p.frame(http2.FrameWindowUpdate, 0, id, window[:])
-				updates++
+			data, ok := f.(*http2.DataFrame)
+			if !ok {
+				if away, ok := f.(*http2.GoAwayFrame); ok {
+					t.Fatalf("got %v after %d bytes and %d window updates", away, got, updates)
+				}
+				continue
 			}
+			n := len(data.Data())
+			for _, id := range []uint32{0, 1} {
+				if got+n < size {
+					p.must(p.WriteWindowUpdate(id, uint32(n))) //nolint:gosec // at most 16 KiB.
+					updates++
+				}
+			}
+			got += n
 		}
 	}
 }

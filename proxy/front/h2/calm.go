@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -16,6 +17,10 @@ const (
 	pursePerSec = 20  // and then as many each second
 
 	costFrame = 1
+	// A piece of data of this size earns a frame, and a smaller one a part of it: else a
+	// client could have an answer byte by byte, and each byte would pay for the
+	// WINDOW_UPDATE that asks for the next (CVE-2019-9511).
+	bite = 512
 	// costReset is what a stream costs that ends before its answer.
 	costReset = 1
 	// costAnswered is what the reset of a stream costs whose answer was out already: its
@@ -51,6 +56,16 @@ func (p *calm) pay(cost float64) { p.left -= cost }
 // earn pays in, from the reader's goroutine.
 func (p *calm) earn(n float64) { p.left = min(p.left+n, purse) }
 
+// earnings count what handlers have done for a connection's purse, in parts of a bite.
+type earnings struct{ n atomic.Int64 }
+
+func (e *earnings) add(frames int64) { e.n.Add(frames * bite) }
+
+// sent counts a piece of an answer, for which a client may send two WINDOW_UPDATEs.
+func (e *earnings) sent(size int) { e.n.Add(2 * int64(min(size, bite))) }
+
+func (e *earnings) take() (frames float64) { return float64(e.n.Swap(0)) / bite }
+
 // flood ends a connection that has spent everything.
 func (c *Conn) flood() error {
 	p := &c.calm
@@ -58,7 +73,7 @@ func (c *Conn) flood() error {
 		return nil
 	}
 	now := time.Now()
-	p.earn(now.Sub(p.filled).Seconds()*pursePerSec + float64(p.earned.take()))
+	p.earn(now.Sub(p.filled).Seconds()*pursePerSec + p.earned.take())
 	p.filled = now
 	if p.left >= 0 {
 		return nil

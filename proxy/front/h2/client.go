@@ -206,7 +206,11 @@ func (s *stream) send(p []byte, end bool) (sent int) {
 			s.ended()
 		}
 		s.note(c.unlock())
-		c.calm.earned.add(2)
+		worth := bite // whatever its size, unless it is the client's window that has cut it.
+		if !last {
+			worth = n
+		}
+		c.calm.earned.sent(worth)
 		sent += n
 		if p = p[n:]; last {
 			break

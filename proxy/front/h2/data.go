@@ -52,10 +52,13 @@ func (c *Conn) data(h http2.FrameHeader) error {
 		}
 	}
 	ended := h.Flags.Has(http2.FlagDataEndStream)
-	if body == 0 && !ended {
-		c.calm.pay(costFrame)
-	} else {
+	switch {
+	case ended:
 		c.calm.earn(costFrame)
+	case body == 0:
+		c.calm.pay(costFrame)
+	default:
+		c.calm.earn(float64(min(body, bite)) / bite)
 	}
 	s, wrong := c.openData(h.StreamID, int64(h.Length), int64(body), ended)
 	if conn := http2.ConnectionError(0); errors.As(wrong, &conn) {

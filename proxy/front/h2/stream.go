@@ -2,7 +2,6 @@ package h2
 
 import (
 	"io"
-	"sync/atomic"
 	"time"
 
 	"drover/exchange"
@@ -10,12 +9,6 @@ import (
 
 	"golang.org/x/net/http2"
 )
-
-// earnings count what handlers have done for a connection's purse.
-type earnings struct{ n atomic.Int64 }
-
-func (e *earnings) add(n int64) { e.n.Add(n) }
-func (e *earnings) take() int64 { return e.n.Swap(0) }
 
 // recent remembers the streams that we have reset last: their client may not have
 // heard, and frames of theirs are no fault.
