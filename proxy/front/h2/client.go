@@ -43,9 +43,21 @@ type answer struct {
 	started bool
 	headOut bool // the head was written
 	noBody  bool
-	asked   bool // the client was told to send the body
 	tunnel  bool
 	err     error
+}
+
+// Inform implements exchange.Client.
+func (s *stream) Inform(r *exchange.Response) error {
+	switch {
+	case s.started:
+		return errStarted
+	case r.Status < 100 || r.Status > 199 || r.Status == 101:
+		return fmt.Errorf("cannot send status %d as an interim response; want 1xx, not 101", r.Status)
+	case r.Status == 100:
+		return nil // that is the front's own affair.
+	}
+	return s.interim(r.Status, r.Header)
 }
 
 func (s *stream) isOver() bool {
@@ -75,6 +87,7 @@ func (s *stream) Start(r *exchange.Response) error {
 		return fmt.Errorf("cannot send status %d; want 101 or 200 to 999", r.Status)
 	}
 	s.started, s.resp = true, r
+	s.uninvite()
 	s.noBody = r.Status != 101 && !exchange.BodyAllowed(s.exch.Request.Method, r.Status)
 	s.left = max(r.ContentLength, exchange.LengthUnknown)
 	if r.ContentLength == exchange.NoBody {

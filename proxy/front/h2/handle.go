@@ -17,8 +17,9 @@ import (
 // runs: a slow client then holds no server, and a failed attempt can be sent again.
 const smallBody = 8 << 10
 
-// prefetch attaches the request's body, and reads it if it is small. It answers what
-// cannot be read, and gives false.
+// prefetch attaches the request's body, and reads it if it is small, unless the client
+// waits to be asked for it: that is the handler's to decide. It answers what cannot be
+// read, and gives false.
 func (s *stream) prefetch() bool {
 	req := &s.exch.Request
 	s.exch.Start = time.Now()
@@ -29,7 +30,7 @@ func (s *stream) prefetch() bool {
 	case length == exchange.NoBody, length == 0 && s.inputEnded():
 		req.ContentLength, req.Buffered, req.Body = 0, []byte{}, bytes.NewReader(nil)
 		return true
-	case length < 0 || length > smallBody:
+	case length < 0, length > smallBody, s.head.expects:
 		req.Body = s
 		req.Trailer = s.trailers
 		return true

@@ -247,7 +247,7 @@ func (c *Conn) request(id uint32) error {
 		return wrong
 	}
 	s := c.newStream(id)
-	s.fields, s.head = b.fields, requestHead{length: length, expects: b.expects()}
+	s.fields, s.head = b.fields, requestHead{length: length, expects: length != 0 && b.expects()}
 	if length > 0 {
 		s.pace = pace.Start()
 	}

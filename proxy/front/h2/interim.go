@@ -1,24 +1,10 @@
 package h2
 
 import (
-	"fmt"
 	"net/http"
 
 	"drover/exchange"
 )
-
-// Inform implements exchange.Client.
-func (s *stream) Inform(r *exchange.Response) error {
-	switch {
-	case s.started:
-		return errStarted
-	case r.Status < 100 || r.Status > 199 || r.Status == 101:
-		return fmt.Errorf("cannot send status %d as an interim response; want 1xx, not 101", r.Status)
-	case r.Status == 100:
-		return nil // that is the front's own affair.
-	}
-	return s.interim(r.Status, r.Header)
-}
 
 func (s *stream) interim(status int, header exchange.Header) error {
 	if s.isOver() {
@@ -29,11 +15,27 @@ func (s *stream) interim(status int, header exchange.Header) error {
 	return s.conn.unlock()
 }
 
-// askOn tells a client that waits for it to send the body.
+// askOn tells a client that waits for it to send the body: when somebody wants to read
+// the body, which may be another goroutine than the handler's. It is too late once there
+// is an answer.
 func (s *stream) askOn() error {
-	if !s.head.expects || s.asked || s.started {
+	if !s.head.expects {
 		return nil
 	}
-	s.asked = true
+	s.inviting.Lock()
+	defer s.inviting.Unlock()
+	if s.invited || s.answered {
+		return nil
+	}
+	s.invited = true
 	return s.interim(http.StatusContinue, nil)
+}
+
+// uninvite has the client asked for the body no more, now that it gets an answer.
+func (s *stream) uninvite() {
+	if s.head.expects {
+		s.inviting.Lock()
+		s.answered = true
+		s.inviting.Unlock()
+	}
 }

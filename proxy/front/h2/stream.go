@@ -2,6 +2,7 @@ package h2
 
 import (
 	"io"
+	"sync"
 	"time"
 
 	"drover/exchange"
@@ -67,6 +68,11 @@ type stream struct {
 
 	readable chan struct{} // of capacity 1: in, inEnded, inErr or readBy changed
 	writable chan struct{} // of capacity 1: a window, over or writeBy changed
+
+	// under inviting, which orders a 100 and the answer for a client that expects one
+	inviting sync.Mutex
+	invited  bool // it got a 100
+	answered bool
 
 	pace pace.Pace // of the request's body; its reader's
 
