@@ -19,6 +19,15 @@ func IsGRPC(r *Request) bool {
 	return len(value) == len(kind) || value[len(kind)] == '+' || value[len(kind)] == ';'
 }
 
+// AnswerTo makes the answer that drover gives a request itself: a call of gRPC gets the
+// one of AnswerGRPC, and others the one of Answer.
+func AnswerTo(req *Request, status int, reason Reason) (*Response, []byte) {
+	if IsGRPC(req) {
+		return AnswerGRPC(status, reason), nil
+	}
+	return Answer(status, reason, req.Header.Get("Accept"))
+}
+
 // AnswerGRPC makes the answer that a call of gRPC gets where another request would get
 // the one of Answer: status 200 and the error in what stands for trailers.
 func AnswerGRPC(status int, reason Reason) *Response {

@@ -17,10 +17,7 @@ func (rq *request) fail(status int, reason exchange.Reason, fields ...exchange.F
 	}
 	rq.started = true
 	ex.Result.Status = status
-	r, body := exchange.Answer(status, reason, ex.Request.Header.Get("Accept"))
-	if exchange.IsGRPC(&ex.Request) {
-		r, body = exchange.AnswerGRPC(status, reason), nil
-	}
+	r, body := exchange.AnswerTo(&ex.Request, status, reason)
 	r.Header = append(r.Header, fields...)
 	rq.send(r, body)
 }

@@ -148,7 +148,7 @@ func (c *Conn) refuse(s *stream, status int, reason exchange.Reason) {
 
 // answer sends drover's own answer.
 func (c *Conn) answer(s *stream, status int, reason exchange.Reason) {
-	r, body := exchange.Answer(status, reason, s.fields.Get("Accept"))
+	r, body := exchange.AnswerTo(&s.exch.Request, status, reason)
 	s.exch.Result.Status, s.exch.Result.Reason, s.exch.Result.Sent = status, reason, 0
 	if exchange.BodyAllowed(s.exch.Request.Method, status) {
 		s.exch.Result.Sent = int64(len(body))

@@ -29,9 +29,13 @@ type block struct {
 	fields   exchange.Header
 	text     []byte // what the fields point into
 	pseudo   pseudoFields
+	kind     string // the content-type
 	tooLarge bool
 	bad      bool
 }
+
+// maxKind is how much of the content-type is kept of a block that is too large.
+const maxKind = 64
 
 // pseudoFields are the pseudo-header fields of a request.
 type pseudoFields struct {
@@ -102,6 +106,9 @@ func (c *Conn) fragment(p []byte) error {
 // emit takes a field of a block.
 func (b *block) emit(f hpack.HeaderField) {
 	b.size += int(f.Size())
+	if f.Name == "content-type" {
+		b.kind = f.Value
+	}
 	if b.tooLarge || b.size > b.limit || len(b.list) >= b.most {
 		b.tooLarge = true
 		return
@@ -125,9 +132,11 @@ func (b *block) emit(f hpack.HeaderField) {
 
 // take copies a block that is whole into memory of its own.
 func (b *block) take() {
-	if b.tooLarge {
-		b.list, b.size = b.list[:0], 0 // they are of no use.
+	if b.tooLarge { // of use is only what tells the form of the answer.
+		kind := hpack.HeaderField{Name: "content-type", Value: b.kind[:min(len(b.kind), maxKind)]}
+		b.list, b.size = append(b.list[:0], kind), int(kind.Size())
 	}
+	b.kind = ""
 	b.text = make([]byte, 0, b.size)
 	b.fields = make(exchange.Header, 0, len(b.list)+1)
 	for _, f := range b.list {
