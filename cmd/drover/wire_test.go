@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -168,6 +169,12 @@ routes:
 		t.Errorf("asked for JSON, got %q", got)
 	}
 	logged = append(logged, "404 NR")
+	// What no route saw is counted apart.
+	for reason, want := range map[string]int{"VN": 1, "BR": 8, "HL": 1, "BL": 1, "": 11} {
+		if got := n.rejections(t, reason); got != want {
+			t.Errorf("%d rejected with reason %q; want %d", got, reason, want)
+		}
+	}
 	var lines []string
 	eventually(t, "every answer has its line", func() bool {
 		lines = accessLines(t, logFile)
@@ -176,6 +183,19 @@ routes:
 	if !slices.Equal(lines, logged) {
 		t.Errorf("the log has\n%q\nwant\n%q", lines, logged)
 	}
+}
+
+// rejections is how many requests the listener has rejected for a reason, "" for any.
+func (n *node) rejections(t *testing.T, reason string) (sum int) {
+	t.Helper()
+	for _, line := range n.scrape(`drover_listener_rejected_total{listener="web",reason="` + reason) {
+		count, err := strconv.Atoi(line[strings.LastIndexByte(line, ' ')+1:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += count
+	}
+	return sum
 }
 
 // accessLines gives status and reason of each line of an access log.
