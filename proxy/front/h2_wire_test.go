@@ -24,7 +24,6 @@ type h2Peer struct {
 	conn net.Conn
 	buf  bytes.Buffer
 	enc  *hpack.Encoder
-	data chan struct{} // of a flood: DATA came, or the end
 }
 
 // dialH2 connects and exchanges settings.
