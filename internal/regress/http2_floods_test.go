@@ -60,7 +60,7 @@ func TestHTTP2Floods(t *testing.T) {
 // time that it has taken (proc(5)).
 func (d *drover) usage(t *testing.T) (peak int64, cpu time.Duration) {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.process.Pid))
 	if err != nil {
 		t.Skip("no /proc: ", err)
 	}
@@ -68,7 +68,7 @@ func (d *drover) usage(t *testing.T) (peak int64, cpu time.Duration) {
 	if _, err := fmt.Sscan(after, &peak); err != nil {
 		t.Fatalf("no peak in %q: %v", status, err)
 	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.pid))
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
