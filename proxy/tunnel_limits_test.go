@@ -21,18 +21,21 @@ func echoing(c net.Conn, r *bufio.Reader) { _, _ = io.Copy(c, r) }
 
 func silent(_ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) }
 
-func TestTunnelIsCut(t *testing.T) {
+func TestTunnelIsCut(t *testing.T) { inEach(t, tunnelIsCut) }
+
+func tunnelIsCut(t *testing.T, open func(*testing.T, *bed) clientEnd) {
 	for name, c := range map[string]struct {
 		change func(*TunnelConfig)
 		play   script // nil for a server that reads nothing
 		flood  bool   // the client sends without end, and reads nothing
 		want   exchange.Reason
 	}{
-		"idle":             {change: func(c *TunnelConfig) { c.IdleTimeout = short }, play: silent, want: "TI"},
-		"lifetime":         {change: func(c *TunnelConfig) { c.MaxLifetime = short }, play: silent, want: "TL"},
-		"lifetime, flood":  {change: func(c *TunnelConfig) { c.MaxLifetime = short }, play: echoing, flood: true, want: "TL"},
-		"server reads not": {change: func(c *TunnelConfig) { c.WriteIdleTimeout = short }, flood: true, want: "UT"},
-		"client reads not": {change: func(c *TunnelConfig) { c.WriteIdleTimeout = short }, play: talking, want: "CS"},
+		"idle":              {change: func(c *TunnelConfig) { c.IdleTimeout = short }, play: silent, want: "TI"},
+		"lifetime":          {change: func(c *TunnelConfig) { c.MaxLifetime = short }, play: silent, want: "TL"},
+		"lifetime, flood":   {change: func(c *TunnelConfig) { c.MaxLifetime = short }, play: echoing, flood: true, want: "TL"},
+		"lifetime, one way": {change: func(c *TunnelConfig) { c.MaxLifetime = short }, play: silent, flood: true, want: "TL"},
+		"server reads not":  {change: func(c *TunnelConfig) { c.WriteIdleTimeout = short }, flood: true, want: "UT"},
+		"client reads not":  {change: func(c *TunnelConfig) { c.WriteIdleTimeout = short }, play: talking, want: "CS"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.play == nil {
@@ -42,34 +45,46 @@ func TestTunnelIsCut(t *testing.T) {
 				servers: []string{startServer(t, upgrading("", c.play))},
 				route:   func(r *RouteConfig) { c.change(&r.Tunnel) },
 			})
-			v := b.dial(t)
-			v.send(askUpgrade)
-			v.enter()
+			tunnel := open(t, b)
 			if c.flood {
-				go func() {
-					block := make([]byte, 64<<10)
-					for {
-						if _, err := v.Write(block); err != nil {
-							return
-						}
-					}
-				}()
+				go flood(tunnel)
 			}
 			if result := b.result(t); result.Reason != c.want || result.Status != 101 {
 				t.Errorf("got %d %q; want 101 %q", result.Status, result.Reason, c.want)
 			}
-			_, _ = io.Copy(io.Discard, v.r) // the connection ends.
+			_, _ = io.Copy(io.Discard, tunnel) // it ends.
 		})
 	}
 }
 
 // talking writes without end.
-func talking(c net.Conn, _ *bufio.Reader) {
+func talking(c net.Conn, _ *bufio.Reader) { flood(c) }
+
+func flood(to io.Writer) {
 	block := make([]byte, 64<<10)
 	for {
-		if _, err := c.Write(block); err != nil {
+		if _, err := to.Write(block); err != nil {
 			return
 		}
+	}
+}
+
+// TestTunnelBreaksBothWays: a server that is gone ends the tunnel, also while its client
+// takes nothing of what the server had said.
+func TestTunnelBreaksBothWays(t *testing.T) { inEach(t, tunnelBreaksBothWays) }
+
+func tunnelBreaksBothWays(t *testing.T, open func(*testing.T, *bed) clientEnd) {
+	b := startBed(t, setup{servers: []string{startServer(t, upgrading("", func(c net.Conn, _ *bufio.Reader) {
+		for block := make([]byte, 64<<10); c.SetWriteDeadline(time.Now().Add(10*short)) == nil; {
+			if _, err := c.Write(block); err != nil {
+				break // nobody takes any more.
+			}
+		}
+		reset(c)
+	}))}})
+	go flood(open(t, b))
+	if result := b.result(t); result.Status != 101 {
+		t.Errorf("got %d; want 101", result.Status)
 	}
 }
 
@@ -107,11 +122,11 @@ func TestTunnelIdleCountsBothSides(t *testing.T) {
 }
 
 // TestTunnelKeepsItsBounds: a reload with other bounds leaves a running tunnel alone.
-func TestTunnelKeepsItsBounds(t *testing.T) {
+func TestTunnelKeepsItsBounds(t *testing.T) { inEach(t, tunnelKeepsItsBounds) }
+
+func tunnelKeepsItsBounds(t *testing.T, open func(*testing.T, *bed) clientEnd) {
 	b := startBed(t, setup{servers: []string{startServer(t, upgrading("", echoing))}})
-	v := b.dial(t)
-	v.send(askUpgrade)
-	v.enter()
+	tunnel := open(t, b)
 	cfg := routeTo("app", func(r *RouteConfig) { r.Tunnel.MaxLifetime = time.Nanosecond })
 	old := b.table.Load()
 	next, err := NewTable(TableOptions{
@@ -121,17 +136,11 @@ func TestTunnelKeepsItsBounds(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.SetTable(next)
-	w := b.dial(t)
-	w.send(askUpgrade)
-	w.enter()
+	open(t, b)
 	if result := b.result(t); result.Reason != "TL" {
 		t.Errorf("the new tunnel: %q; want TL", result.Reason)
 	}
-	v.send("ping")
-	echo := make([]byte, 4)
-	if _, err := io.ReadFull(v.r, echo); err != nil || string(echo) != "ping" {
-		t.Errorf("the old tunnel: %q, %v; want ping", echo, err)
-	}
+	echoesPing(t, tunnel, "the old tunnel")
 	b.SetTable(old)
 }
 

@@ -13,20 +13,21 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"drover/internal/h2tunnel"
 )
 
-const (
-	askUpgrade = "GET /t HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
-	switching  = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
-)
+const askUpgrade = "GET /t HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
 
 // upgrading is a server that switches protocols, says ahead in the same segment, and
 // goes on with play.
 func upgrading(ahead string, play script) script {
 	return func(c net.Conn, r *bufio.Reader) {
-		if _, err := http.ReadRequest(r); err != nil {
+		req, err := http.ReadRequest(r)
+		if err != nil {
 			return
 		}
+		switching := "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + req.Header.Get("Upgrade") + "\r\n\r\n"
 		if _, err := io.WriteString(c, switching+ahead); err == nil {
 			play(c, r)
 		}
@@ -42,13 +43,69 @@ func (v *visitor) enter() {
 	}
 }
 
-func (v *visitor) rest() string {
-	v.t.Helper()
-	text, err := io.ReadAll(v.r)
+// clientEnd is the client's end of a tunnel.
+type clientEnd interface {
+	io.ReadWriter
+	CloseWrite() error
+}
+
+// entered is a visitor in its tunnel.
+type entered struct{ *visitor }
+
+func (e entered) Read(p []byte) (int, error) { return e.r.Read(p) }
+
+// tunnelOpeners open a tunnel, in each protocol that has them.
+var tunnelOpeners = map[string]func(t *testing.T, b *bed) clientEnd{
+	"HTTP/1.1": func(t *testing.T, b *bed) clientEnd {
+		t.Helper()
+		v := b.dial(t)
+		v.send(askUpgrade)
+		v.enter()
+		return entered{v}
+	},
+	"HTTP/2": func(t *testing.T, b *bed) clientEnd {
+		t.Helper()
+		tunnel, err := h2tunnel.Dial(t.Context(), b.address, "/t", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		late := time.AfterFunc(patience, func() { _ = tunnel.Close() })
+		t.Cleanup(func() { late.Stop(); _ = tunnel.Close() })
+		return tunnel
+	},
+}
+
+// inEach runs a test of tunnels in each protocol that has them.
+func inEach(t *testing.T, test func(t *testing.T, open func(t *testing.T, b *bed) clientEnd)) {
+	for protocol, open := range tunnelOpeners {
+		t.Run(protocol, func(t *testing.T) { test(t, open) })
+	}
+}
+
+func send(t *testing.T, to io.Writer, text string) {
+	t.Helper()
+	if _, err := io.WriteString(to, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func rest(t *testing.T, from io.Reader) string {
+	t.Helper()
+	text, err := io.ReadAll(from)
 	if err != nil {
-		v.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// echoesPing sees a tunnel echo.
+func echoesPing(t *testing.T, tunnel clientEnd, when string) {
+	t.Helper()
+	send(t, tunnel, "ping")
+	echo := make([]byte, 4)
+	if _, err := io.ReadFull(tunnel, echo); err != nil || string(echo) != "ping" {
+		t.Errorf("%s: got %q, %v; want ping", when, echo, err)
+	}
 }
 
 // TestTunnelClientEndsFirst: the server still has its word when the client has said
@@ -68,7 +125,7 @@ func TestTunnelClientEndsFirst(t *testing.T) {
 		_, _ = io.WriteString(v, large)
 		_ = v.CloseWrite()
 	}()
-	if got, want := v.rest(), "server ahead,client ahead,"+large; got != want {
+	if got, want := rest(t, v.r), "server ahead,client ahead,"+large; got != want {
 		t.Errorf("got %d bytes, %.40q…; want %d, %.40q…", len(got), got, len(want), want)
 	}
 	result := b.result(t)
@@ -80,7 +137,9 @@ func TestTunnelClientEndsFirst(t *testing.T) {
 	}
 }
 
-func TestTunnelServerEndsFirst(t *testing.T) {
+func TestTunnelServerEndsFirst(t *testing.T) { inEach(t, tunnelServerEndsFirst) }
+
+func tunnelServerEndsFirst(t *testing.T, open func(*testing.T, *bed) clientEnd) {
 	heard := make(chan string, 1)
 	b := startBed(t, setup{servers: []string{startServer(t, upgrading("", func(c net.Conn, r *bufio.Reader) {
 		_, _ = io.WriteString(c, "bye")
@@ -88,14 +147,12 @@ func TestTunnelServerEndsFirst(t *testing.T) {
 		text, _ := io.ReadAll(r)
 		heard <- string(text)
 	}))}})
-	v := b.dial(t)
-	v.send(askUpgrade)
-	v.enter()
-	if got := v.rest(); got != "bye" {
+	tunnel := open(t, b)
+	if got := rest(t, tunnel); got != "bye" {
 		t.Errorf("the client got %q; want bye and the end", got)
 	}
-	v.send("last word")
-	_ = v.CloseWrite()
+	send(t, tunnel, "last word")
+	_ = tunnel.CloseWrite()
 	if got := receive(t, heard, "the client's last word"); got != "last word" {
 		t.Errorf("the server got %q; want the client's last word", got)
 	}
@@ -131,11 +188,11 @@ func TestTunnelReset(t *testing.T) {
 }
 
 // TestTunnelDrain: a drained listener leaves a tunnel alone until its time is up.
-func TestTunnelDrain(t *testing.T) {
-	b := startBed(t, setup{servers: []string{startServer(t, upgrading("", func(c net.Conn, r *bufio.Reader) { _, _ = io.Copy(c, r) }))}})
-	v := b.dial(t)
-	v.send(askUpgrade)
-	v.enter()
+func TestTunnelDrain(t *testing.T) { inEach(t, tunnelDrain) }
+
+func tunnelDrain(t *testing.T, open func(*testing.T, *bed) clientEnd) {
+	b := startBed(t, setup{servers: []string{startServer(t, upgrading("", echoing))}})
+	tunnel := open(t, b)
 	ctx, cancel := context.WithCancel(t.Context())
 	drained := make(chan error, 1)
 	go func() { drained <- b.front.Drain(ctx) }()
@@ -146,16 +203,12 @@ func TestTunnelDrain(t *testing.T) {
 		}
 		_ = c.Close()
 	}
-	v.send("ping")
-	echo := make([]byte, 4)
-	if _, err := io.ReadFull(v.r, echo); err != nil || string(echo) != "ping" {
-		t.Errorf("while draining: got %q, %v; want ping", echo, err)
-	}
+	echoesPing(t, tunnel, "while draining")
 	cancel()
 	if err := receive(t, drained, "the end of Drain"); !errors.Is(err, context.Canceled) {
 		t.Errorf("drain: %v; want that it was cut short", err)
 	}
-	_, _ = io.ReadAll(v.r)
+	_, _ = io.ReadAll(tunnel)
 	if result := b.result(t); result.Reason != "DR" {
 		t.Errorf("reason %q; want DR", result.Reason)
 	}

@@ -3,6 +3,7 @@ package front
 import (
 	"errors"
 	"io"
+	"net"
 	"os"
 	"testing"
 	"time"
@@ -115,4 +116,86 @@ func TestH2TunnelWriteDeadline(t *testing.T) {
 		p.must(p.WriteWindowUpdate(1, 7))
 		p.expect("DATA o again", "RST CANCEL")
 	})
+}
+
+// TestH2TunnelDeadlines: they are a net.Conn's. What was written before one is counted,
+// one that is moved holds for what waits, and the tunnel goes on with the next.
+func TestH2TunnelDeadlines(t *testing.T) {
+	tunnels := make(chan net.Conn)
+	tf := serveTest(t, nil, func(ex *exchange.Exchange) {
+		if err := ex.Client.Start(&exchange.Response{Status: 101, ContentLength: exchange.NoBody}); err != nil {
+			t.Error(err)
+		}
+		tunnel, err := ex.Client.Hijack()
+		if err != nil {
+			t.Error(err)
+		}
+		tunnels <- tunnel
+		<-tunnels // until the test has done with it
+	})
+	p := tf.dialH2(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 3})
+	ask := []string{":method: CONNECT", ":protocol: websocket", ":scheme: http", ":authority: a.test", ":path: /"}
+	p.open(1, false, ask...)
+	p.expect("HEADERS :status: 200")
+	tunnel := <-tunnels
+	defer close(tunnels)
+	write := func(text string, want int) {
+		t.Helper()
+		n, err := tunnel.Write([]byte(text))
+		if late := errors.Is(err, os.ErrDeadlineExceeded); n != want || late != (n < len(text)) || !late && err != nil {
+			t.Errorf("%q: wrote %d, %v; want %d and that the time is over for the rest", text, n, err, want)
+		}
+	}
+	_ = tunnel.SetWriteDeadline(time.Now().Add(short)) // never fails
+	write("abcde", 3)
+	p.expect("DATA abc")
+	write("de", 0)
+	p.must(p.WriteWindowUpdate(1, 2))
+	_ = tunnel.SetWriteDeadline(time.Now().Add(time.Hour))
+	blocked := make(chan struct{})
+	go func() {
+		defer close(blocked)
+		write("defg", 2)
+	}()
+	p.expect("DATA de") // the rest waits
+	_ = tunnel.SetWriteDeadline(time.Unix(1, 0))
+	select {
+	case <-blocked:
+	case <-time.After(patience):
+		t.Fatal("the write still waits after its deadline")
+	}
+	p.must(p.WriteWindowUpdate(1, 2))
+	_ = tunnel.SetWriteDeadline(time.Time{})
+	write("fg", 2)
+	p.expect("DATA fg")
+	p.must(p.WriteWindowUpdate(1, 2))
+	_ = tunnel.SetWriteDeadline(time.Unix(1, 0))
+	write("hi", 0)
+
+	p.must(p.WriteData(1, false, []byte("hi")))
+	_ = tunnel.SetReadDeadline(time.Now().Add(patience))
+	if n, err := tunnel.Read(make([]byte, 1)); n != 1 || err != nil {
+		t.Errorf("read %d, %v; want what the client says", n, err)
+	}
+	_ = tunnel.SetReadDeadline(time.Unix(1, 0))
+	if n, err := tunnel.Read(make([]byte, 1)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read %d, %v; want that the time is over", n, err)
+	}
+	// What was cut short is no clean end.
+	p.must(p.WriteData(1, true, nil))
+	_ = tunnel.SetReadDeadline(time.Time{})
+	if rest, err := io.ReadAll(tunnel); string(rest) != "i" || err != nil {
+		t.Errorf("read %q, %v; want the rest of what the client said", rest, err)
+	}
+	tunnels <- nil
+	p.expect("RST CANCEL")
+
+	p.open(3, false, ask...)
+	p.expect("HEADERS :status: 200")
+	tunnel = <-tunnels
+	_ = tunnel.SetWriteDeadline(time.Unix(1, 0))
+	if err := tunnel.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		t.Errorf("the end, which is no write: %v", err)
+	}
+	p.expect("DATA END ")
 }

@@ -445,3 +445,11 @@ func TestH2Versions(t *testing.T) {
 		t.Error("got nothing; want an answer in HTTP/1.1")
 	}
 }
+
+// frame writes a frame that the Framer would not.
+func (p *h2Peer) frame(kind http2.FrameType, flags http2.Flags, id uint32, payload []byte) {
+	_ = p.WriteRawFrame(kind, flags, id, payload) // the connection may end at any time.
+}
+
+// stream is the number of a client's stream.
+func stream(index int) uint32 { return uint32(2*index + 1) } //nolint:gosec // tests are short.

@@ -44,6 +44,7 @@ type answer struct {
 	headOut bool // the head was written
 	noBody  bool
 	tunnel  bool
+	unsent  bool // a tunnel's last write was cut short
 	err     error
 }
 

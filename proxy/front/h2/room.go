@@ -18,6 +18,9 @@ func (s *stream) room(n int, wait bool) (int, error) {
 		case s.over:
 			c.mu.Unlock()
 			return 0, errReset
+		case n > 0 && passed(s.writeBy):
+			c.mu.Unlock()
+			return 0, os.ErrDeadlineExceeded
 		case got > 0:
 			c.sendWindow -= got
 			s.sendWindow -= got
@@ -64,3 +67,7 @@ func (s *stream) writeLimit(began time.Time) (time.Time, error) {
 	}
 	return s.writeBy, os.ErrDeadlineExceeded
 }
+
+// passed reports whether a tunnel's deadline is over. As net.Conn has it, that comes
+// before what could be read or written.
+func passed(deadline time.Time) bool { return !deadline.IsZero() && !time.Now().Before(deadline) }

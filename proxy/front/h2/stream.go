@@ -2,6 +2,7 @@ package h2
 
 import (
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -165,6 +166,9 @@ func (s *stream) Read(p []byte) (int, error) {
 func (s *stream) tryRead(p []byte) (int, error) {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
+	if passed(s.readBy) {
+		return 0, os.ErrDeadlineExceeded
+	}
 	return s.take(p)
 }
 

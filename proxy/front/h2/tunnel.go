@@ -27,6 +27,7 @@ func (s *stream) Hijack() (net.Conn, error) {
 func (t *tunnel) Write(p []byte) (n int, err error) {
 	if t.err == nil && len(p) > 0 {
 		n = t.send(p, false)
+		t.unsent = n < len(p)
 	}
 	err = t.err
 	if err == os.ErrDeadlineExceeded { //nolint:errorlint // it is this very value.
@@ -55,9 +56,9 @@ func (t *tunnel) Close() error {
 	return nil
 }
 
-// closeTunnel ends a tunnel: cleanly if both sides have, else by a reset.
+// closeTunnel ends a tunnel: cleanly if both sides have said all, else by a reset.
 func (s *stream) closeTunnel() {
-	if s.err == nil && !s.isEnded() && s.inputEnded() {
+	if s.err == nil && !s.unsent && !s.isEnded() && s.inputEnded() {
 		s.send(nil, true)
 	}
 	s.reset(http2.ErrCodeCancel)
