@@ -15,8 +15,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/gorilla/websocket"
 )
 
 // writePair writes a certificate of its own with a serial number, and its key.
@@ -78,27 +76,9 @@ upstreams: [ { name: app, servers: [ { address: %q } ], sticky: { cookie: s, sec
 routes: [ { upstream: app } ]
 `, second, filepath.Join(dir, "site.pem"), filepath.Join(dir, "site.key"), p.address, secret))
 
-	var sockets []*websocket.Conn
-	dialer := websocket.Dialer{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-	for _, url := range []string{"ws://" + n.listen + "/ws", "wss://" + second + "/ws"} {
-		c, _, err := dialer.Dial(url, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		sockets = append(sockets, c)
-	}
-	echoes := func(when string) {
-		t.Helper()
-		for i, c := range sockets {
-			if err := c.WriteMessage(websocket.TextMessage, []byte(when)); err != nil {
-				t.Fatalf("%s: socket %d: %v", when, i, err)
-			}
-			if _, got, err := c.ReadMessage(); err != nil || string(got) != when {
-				t.Fatalf("%s: socket %d: %q, %v", when, i, got, err)
-			}
-		}
-	}
+	plain, secure := openWebSockets(t, n.listen, nil), openWebSockets(t, second, &tls.Config{InsecureSkipVerify: true})
+	echoes := func() { t.Helper(); plain(); secure() }
+	echoes()
 
 	writePair(t, dir, 2)
 	n.mustReload(t)
@@ -106,14 +86,14 @@ routes: [ { upstream: app } ]
 	if got := serialOf(t, second); got != 2 {
 		t.Errorf("new connections see certificate %d; want 2", got)
 	}
-	echoes("after a renewal")
+	echoes()
 
 	if err := os.WriteFile(secret, []byte(strings.Repeat("b", 32)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	n.mustReload(t)
 	n.drains.Wait()
-	echoes("after another secret")
+	echoes()
 
 	if err := os.WriteFile(filepath.Join(dir, "site.pem"), []byte("rubbish"), 0o600); err != nil {
 		t.Fatal(err)
@@ -125,5 +105,5 @@ routes: [ { upstream: app } ]
 	if got := serialOf(t, second); got != 2 {
 		t.Errorf("after a refused reload: certificate %d; want 2", got)
 	}
-	echoes("after a refused reload")
+	echoes()
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"drover/internal/h2tunnel"
 
 	"github.com/gorilla/websocket"
 )
@@ -64,15 +67,26 @@ func (m *configMap) write(t *testing.T, files map[string]string) {
 	}
 }
 
-// openWebSocket gives a function that sees the socket echo.
-func openWebSocket(t *testing.T, address string) (echoes func()) {
+// openWebSockets opens one in HTTP/1.1 and one in HTTP/2, over TLS unless secure is nil,
+// and gives a function that sees both echo.
+func openWebSockets(t *testing.T, address string, secure *tls.Config) (echoes func()) {
 	t.Helper()
-	ws, resp, err := websocket.DefaultDialer.Dial("ws://"+address+"/ws", nil)
+	scheme := "ws://"
+	if secure != nil {
+		scheme = "wss://"
+	}
+	dialer := websocket.Dialer{TLSClientConfig: secure}
+	ws, resp, err := dialer.Dial(scheme+address+"/ws", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = resp.Body.Close()
 	t.Cleanup(func() { _ = ws.Close() })
+	stream, err := h2tunnel.Dial(t.Context(), address, "/ws", secure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = stream.Close() })
 	n := 0
 	return func() {
 		t.Helper()
@@ -86,6 +100,9 @@ func openWebSocket(t *testing.T, address string) (echoes func()) {
 		}
 		if _, got, err := ws.ReadMessage(); err != nil || string(got) != want {
 			t.Fatalf("the WebSocket gave %q, %v; want %q", got, err, want)
+		}
+		if err := stream.Echoes(want); err != nil {
+			t.Fatalf("in HTTP/2: %v", err)
 		}
 	}
 }
@@ -131,7 +148,7 @@ func TestConfigMap(t *testing.T) {
 	}
 	write(fmt.Sprintf(oneUpstream, a.address))
 	p := s.run(t)
-	echoes, kept := openWebSocket(t, s.listen), openConnection(t, s.listen)
+	echoes, kept := openWebSockets(t, s.listen, nil), openConnection(t, s.listen)
 	echoes()
 	kept("GET a 0")
 	for _, next := range []*peer{b, a, b} {
@@ -175,7 +192,7 @@ func TestEditors(t *testing.T) {
 			s := newSetup(t, fmt.Sprintf(oneUpstream, a.address))
 			s.run(t)
 			s.answers(t, "GET a 0")
-			echoes, kept := openWebSocket(t, s.listen), openConnection(t, s.listen)
+			echoes, kept := openWebSockets(t, s.listen, nil), openConnection(t, s.listen)
 			echoes()
 			for _, next := range []*peer{b, a} {
 				prompt(t, func() { save(t, s.path, s.fill(fmt.Sprintf(oneUpstream, next.address))) },
