@@ -189,3 +189,29 @@ routes: [ { respond: { status: 200 } } ]
 		t.Errorf("the second file has\n%s", two)
 	}
 }
+
+// TestWebSocketsOutliveSettings: whatever a reload changes of a listener, its WebSockets
+// go on, however short the drain.
+func TestWebSocketsOutliveSettings(t *testing.T) {
+	p := startPeer(t, "a")
+	text := func(settings string) string {
+		return fmt.Sprintf(`drain_timeout: 1ms
+listeners: [ { name: web, address: "LISTEN" %s } ]
+upstreams: [ { name: app, servers: [ { address: %q } ] } ]
+routes: [ { upstream: app } ]
+`, settings, p.address)
+	}
+	n := startNode(t, text(""))
+	echoes := openWebSockets(t, n.listen, nil)
+	echoes()
+	for _, settings := range []string{
+		", max_header_size: 1KiB", ", max_header_size: 64KiB", ", max_header_fields: 2", ", max_connections: 1", ", max_connections_per_client: 1",
+		", http2: { max_streams: 1 }", ", http2: { disabled: true }", ", http2: { only: true }", ", keep_alive_timeout: 1ms, write_idle_timeout: 1ms, body_idle_timeout: 1ms",
+		", proxy_protocol: { trusted: [ 10.0.0.0/8 ] }", ", forwarded: true, via: true", ", request_id: {}", ", path: { merge_slashes: true }", "",
+	} {
+		n.write(t, text(settings))
+		n.mustReload(t)
+		n.drains.Wait() // whatever was retired has ended
+		echoes()
+	}
+}

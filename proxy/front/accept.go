@@ -183,7 +183,7 @@ func (u unquoted) String() string {
 // would be most of what it costs.
 func (f *Front) serveRequests(c *conn) error {
 	for {
-		err := f.server.ServeConn(c)
+		err := f.settings.Load().server.ServeConn(c)
 		if !c.parked {
 			return err
 		}

@@ -46,7 +46,8 @@ type Config struct {
 
 	// MaxHeaderSize bounds the request head, request line included; above it
 	// drover answers 431. Each connection with a request holds a buffer of this
-	// size. Default 32KiB.
+	// size. A reload with another size leaves connections alone until they are idle.
+	// Default 32KiB.
 	MaxHeaderSize units.Size `yaml:"max_header_size"`
 	// MaxHeaderFields bounds the number of header fields, and that of trailer
 	// fields; above it drover answers 431. Default 128.
@@ -243,12 +244,10 @@ func (c *Certificate) Validate() error {
 }
 
 // SameSocket reports whether a running Front can take o by Update. What it cannot
-// take needs a new Front: another name, another address, TLS that comes or
-// goes, and another max_header_size, which is the size of buffers in use. What changes
-// about TLS takes SetTLS.
+// take needs a new Front: another name, another address, and TLS that comes or goes.
+// What changes about TLS takes SetTLS.
 func (c Config) SameSocket(o Config) bool {
-	return c.Name == o.Name && c.Address == o.Address && c.MaxHeaderSize == o.MaxHeaderSize &&
-		(c.TLS == nil) == (o.TLS == nil)
+	return c.Name == o.Name && c.Address == o.Address && (c.TLS == nil) == (o.TLS == nil)
 }
 
 // Files are the files that the settings name; nil ones name none.

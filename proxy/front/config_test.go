@@ -112,11 +112,10 @@ func TestSameSocket(t *testing.T) {
 	}
 	f(func(*Config) {}, true)
 	f(func(c *Config) {
-		c.HeaderTimeout, c.MaxBodySize, c.MaxConnections, c.Via = time.Hour, 5, 7, true
+		c.HeaderTimeout, c.MaxHeaderSize, c.MaxBodySize, c.MaxConnections, c.Via = time.Hour, units.MiB, 5, 7, true
 	}, true)
 	f(func(c *Config) { c.Name = "x" }, false)
 	f(func(c *Config) { c.Address = "x" }, false)
-	f(func(c *Config) { c.MaxHeaderSize = units.MiB }, false)
 	f(func(c *Config) { c.TLS = nil }, false)
 	f(func(c *Config) { c.TLS.MinVersion = "1.3" }, true)
 }

@@ -50,7 +50,6 @@ type Front struct {
 	name    string
 	handler Handler
 	opts    Options
-	server  *fasthttp.Server
 	h3      *h3.Server
 	pool    sync.Pool     // of *client
 	stopped chan struct{} // closed when draining begins
@@ -80,8 +79,9 @@ type settings struct {
 	maxConns      int   // 0 for no limit
 	maxPerClient  int   // connections, 0 for no limit
 	maxHeader     int
-	senders       []netip.Prefix // of PROXY headers
-	maxStreams    int            // 0 without HTTP/2
+	server        *fasthttp.Server // with buffers of maxHeader
+	senders       []netip.Prefix   // of PROXY headers
+	maxStreams    int              // 0 without HTTP/2
 	onlyH2        bool
 	http3         *HTTP3Config // nil without
 }
@@ -107,7 +107,6 @@ func New(cfg Config, handler Handler, opts Options) (*Front, error) {
 		f.SetTLS(secured)
 	}
 	f.pool.New = func() any { return newClient(f) }
-	f.server = newServer(f, int(cfg.MaxHeaderSize))
 	f.h3 = f.newH3()
 	f.Update(cfg)
 	return f, nil
@@ -132,11 +131,21 @@ func (f *Front) Update(cfg Config) {
 		maxConns:      cfg.MaxConnections,
 		maxPerClient:  cfg.MaxConnectionsPerClient,
 		maxHeader:     int(cfg.MaxHeaderSize),
+		server:        f.serverFor(int(cfg.MaxHeaderSize)),
 		senders:       cfg.ProxyProtocol.senders(),
 		maxStreams:    streams,
 		onlyH2:        cfg.HTTP2.Only,
 		http3:         cfg.HTTP3,
 	})
+}
+
+// serverFor gives a server for heads of up to a size: the one in use, or a new one. A
+// connection stays with its server as long as it has requests.
+func (f *Front) serverFor(size int) *fasthttp.Server {
+	if s := f.settings.Load(); s != nil && s.maxHeader == size {
+		return s.server
+	}
+	return newServer(f, size)
 }
 
 // Serve accepts connections on ln until ln is closed or Drain is called, and returns

@@ -206,6 +206,31 @@ func TestMaxHeaderSize(t *testing.T) {
 	}
 }
 
+// Another size is for connections that begin, or have been idle. The others go on.
+func TestUpdateMaxHeaderSize(t *testing.T) {
+	t.Parallel() // it waits most of the time
+	tf := serveTest(t, func(c *Config) { c.MaxHeaderSize = 1 << 10 }, reply("ok"))
+	large := "GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("y", 1500) + "\r\n\r\n"
+	gets := func(c *testConn, raw, want string) {
+		t.Helper()
+		if got := c.send(raw).head(); !strings.HasPrefix(got, want) {
+			t.Errorf("a head of %d bytes got %q; want %q", len(raw), got, want)
+		}
+	}
+	gets(tf.dial(t), large, "HTTP/1.1 431 ")
+	idle := tf.parkedConn(t)
+	busy := tf.dial(t).send(get11)
+	busy.exactly(contentLength(t, busy.head()))
+	cfg := tf.cfg
+	cfg.MaxHeaderSize = 2 << 10
+	tf.Update(cfg)
+	gets(busy, get11, "HTTP/1.1 200 ")
+	gets(idle, large, "HTTP/1.1 200 ")
+	gets(tf.dial(t), large, "HTTP/1.1 200 ")
+	tf.Update(tf.cfg)
+	gets(tf.dial(t), large, "HTTP/1.1 431 ")
+}
+
 func TestUpdateAppliesToOpenConnections(t *testing.T) {
 	tf := serveTest(t, nil, reply("ok"))
 	c := tf.dial(t).send(get11)
