@@ -42,8 +42,10 @@ type Config struct {
 	AccessLog proxy.AccessLogConfig `yaml:"access_log"`
 	// Metrics are what /metrics serves on the admin address.
 	Metrics MetricsConfig `yaml:"metrics"`
-	// DrainTimeout is how long running requests may take to finish after a stop was
-	// asked for, or their listener was removed. Default 30s.
+	// DrainTimeout is how long running requests and tunnels may take to finish after a
+	// stop was asked for. Where a reload removes a listener, or changes its name, its
+	// address, or whether it has TLS, its connections close between two requests, the
+	// requests that run have as long, and tunnels go on. Default 30s.
 	DrainTimeout time.Duration `yaml:"drain_timeout"`
 	// Include names a directory, or a list of files and directories, with further
 	// listeners, upstreams and routes, relative to this file. Of a directory, *.yaml

@@ -272,13 +272,14 @@ func (e *engine) commitListeners(c *change) []*listener {
 }
 
 // retire stops what the new configuration no longer has. Requests that still run on
-// it finish first: listeners drain beside the service.
+// it finish first: listeners drain beside the service. Their tunnels go on, until the
+// service ends.
 func (e *engine) retire(c *change, listeners []*listener) {
 	for _, l := range listeners {
 		e.drains.Go(func() {
 			ctx, cancel := context.WithTimeout(e.drainCtx, c.cfg.DrainTimeout)
 			defer cancel()
-			e.drainListener(ctx, l)
+			e.drainListener(ctx, e.drainCtx, l)
 		})
 	}
 	wanted := map[string]bool{}
@@ -361,7 +362,7 @@ func (e *engine) shutdown(ctx context.Context) {
 			l.quic.StopAccepting()
 		}
 		wg.Go(func() {
-			e.drainListener(ctx, l)
+			e.drainListener(ctx, ctx, l)
 			if l.quic != nil {
 				l.quic.task.stop()
 			}

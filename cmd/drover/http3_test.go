@@ -68,8 +68,8 @@ func http3Client(t *testing.T) *http.Client {
 }
 
 // TestHTTP3Reload: requests over HTTP/3 go on, without one that fails, through a
-// certificate's renewal, another front, another name of the listener, and others' reloads.
-// Connections that a new front has nothing to do with go on too.
+// certificate's renewal, other settings, and another name of the listener, which makes
+// another front.
 func TestHTTP3Reload(t *testing.T) {
 	h := startHTTP3Node(t)
 	url := "https://" + h.address()

@@ -184,9 +184,10 @@ func (l *listener) serveQUIC(logger *zap.Logger) {
 	}
 }
 
-// drainListener lets a listener's requests finish, until ctx ends.
-func (e *engine) drainListener(ctx context.Context, l *listener) {
-	if err := l.front.Drain(ctx); err != nil {
+// drainListener lets a listener's requests and tunnels finish, each until their context
+// ends.
+func (e *engine) drainListener(requests, tunnels context.Context, l *listener) {
+	if err := l.front.Retire(requests, tunnels); err != nil {
 		e.logger.Warn("not every connection could finish", zap.String("listener", l.cfg.Name), zap.Error(err))
 	}
 	l.serve.stop()

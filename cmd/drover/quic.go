@@ -117,7 +117,7 @@ func (e *engine) retireQUIC(before map[*quicSocket]*front.Front, timeout time.Du
 		e.drains.Go(func() {
 			ctx, cancel := context.WithTimeout(e.drainCtx, timeout)
 			defer cancel()
-			if err := f.DrainHTTP3(ctx); err != nil {
+			if err := f.RetireHTTP3(ctx, e.drainCtx); err != nil {
 				e.logger.Warn("not every connection could finish", zap.Error(err))
 			}
 			q.task.stop()

@@ -215,3 +215,54 @@ routes: [ { upstream: app } ]
 		echoes()
 	}
 }
+
+// TestWebSocketsOutliveListeners: a listener that a reload renames, moves, secures or
+// takes out leaves its WebSockets alone, however short the drain, which its requests are
+// held to. When drover ends, so do they.
+func TestWebSocketsOutliveListeners(t *testing.T) {
+	p := startPeer(t, "a")
+	arrived := make(chan struct{}, 1)
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/ws" {
+			p.echo(w, r)
+			return
+		}
+		arrived <- struct{}{}
+		<-r.Context().Done()
+	})
+	p.handler.Store(&h)
+	dir := t.TempDir()
+	writePair(t, dir, 1)
+	secure := fmt.Sprintf("tls: { certificates: [ { cert_file: %q, key_file: %q } ] }", filepath.Join(dir, "site.pem"), filepath.Join(dir, "site.key"))
+	other := freeAddress(t)
+	text := func(listeners string) string {
+		return fmt.Sprintf(`drain_timeout: 1ms
+listeners: [ %s ]
+upstreams: [ { name: app, servers: [ { address: %q } ] } ]
+routes: [ { upstream: app } ]
+`, listeners, p.address)
+	}
+	for name, listeners := range map[string]string{
+		"renamed": `{ name: other, address: "LISTEN" }`,
+		"moved":   fmt.Sprintf("{ name: web, address: %q }", other),
+		"secured": fmt.Sprintf(`{ name: web, address: "LISTEN", %s }`, secure),
+		"gone":    fmt.Sprintf("{ name: another, address: %q }", other),
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := startNode(t, text(`{ name: web, address: "LISTEN" }`))
+			echoes := openWebSockets(t, n.listen, nil)
+			echoes()
+			answers := inBackground(t, "http://"+n.listen, 1)
+			<-arrived
+			n.write(t, text(listeners))
+			n.mustReload(t)
+			if got := <-answers; got != 0 {
+				t.Errorf("the request got %d; want it cut", got)
+			}
+			echoes()
+			n.mustReload(t)
+			echoes()
+			n.shutdown(expired())
+		})
+	}
+}

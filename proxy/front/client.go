@@ -316,6 +316,7 @@ func (cl *client) Hijack() (net.Conn, error) {
 		return nil, err
 	}
 	cl.tunnel = true
+	cl.c.tunnelled.Store(true)
 	cl.out = nil // a tunnel may be long, and does not need it.
 	return &tunnelConn{Conn: cl.c.stream, in: cl.tun, wire: cl.c.wire}, nil
 }

@@ -48,8 +48,9 @@ type conn struct {
 	named func(host []byte) bool // tells the hosts that requests may be for; nil: all
 
 	// atomic
-	closed atomic.Bool
-	killed atomic.Bool // by the end of draining
+	closed    atomic.Bool
+	killed    atomic.Bool // by the end of draining
+	tunnelled atomic.Bool // it is a tunnel
 
 	// the connection's goroutine, or the one that reads its body
 	since    time.Time // when the phase began
@@ -61,9 +62,10 @@ type conn struct {
 	parked   bool    // fasthttp has let go of it while it is idle
 	first    [1]byte // the byte that ended that
 	line     lineCheck
-	linger   bool   // read on for a while before closing
-	preface  []byte // what a client that speaks HTTP/2 sent ahead
-	shutdown func() // of HTTP/2, under Front.mu
+	linger   bool        // read on for a while before closing
+	preface  []byte      // what a client that speaks HTTP/2 sent ahead
+	shutdown func()      // of HTTP/2, under Front.mu
+	tunnels  func() bool // of HTTP/2, under Front.mu
 	cut      cutMode
 
 	// whoever writes a head: one at a time
@@ -209,10 +211,12 @@ func (c *conn) lingerOn() {
 	}
 }
 
-// kill breaks the connection from another goroutine; its own then closes it.
-func (c *conn) kill() {
-	c.killed.Store(true)
+// kill breaks the connection from another goroutine; its own then closes it. It reports
+// whether that is news.
+func (c *conn) kill() bool {
+	first := !c.killed.Swap(true)
 	_ = c.wire.Conn.Close()
+	return first
 }
 
 // broke tells why the connection is of no use any more.

@@ -181,28 +181,62 @@ func (f *Front) listen(ln net.Listener, ended chan struct{}) bool {
 // closes what is left. Connections without a request get a moment to send the one
 // that may be on its way. It gives an error when ctx ended first. A drained Front
 // cannot serve again.
-func (f *Front) Drain(ctx context.Context) error {
+func (f *Front) Drain(ctx context.Context) error { return f.Retire(ctx, ctx) }
+
+// Retire is a Drain with two ends: tunnels run on when the requests' time is up, and with
+// them the requests that share their connections.
+func (f *Front) Retire(requests, tunnels context.Context) error {
 	for _, ended := range f.stopAccepting() {
 		select {
 		case <-ended:
-		case <-ctx.Done():
+		case <-requests.Done():
 		}
 	}
 	f.tellAll(ctx)
 	f.checkEmpty()
 	var cut int
 	var quic sync.WaitGroup
-	quic.Go(func() { cut = f.h3.Drain(ctx) })
+	quic.Go(func() { cut = f.h3.Drain(requests, tunnels) })
+	left := f.cutLate(requests, tunnels)
+	quic.Wait()
+	return f.unfinished(requests, left+cut)
+}
+
+// tunnelLook is how often it is looked whether connections still have a tunnel.
+const tunnelLook = time.Second
+
+// cutLate closes what is left when its time is up, and counts it.
+func (f *Front) cutLate(requests, tunnels context.Context) (cut int) {
 	select {
 	case <-f.empty:
-	case <-ctx.Done():
+		return 0
+	case <-requests.Done():
 	}
-	left := f.open()
-	for _, c := range left {
-		c.kill()
+	look := time.NewTicker(tunnelLook)
+	defer look.Stop()
+	for {
+		late := tunnels.Err() != nil
+		for _, c := range f.open() {
+			if (late || !f.hasTunnel(c)) && c.kill() {
+				cut++
+			}
+		}
+		if late {
+			return cut
+		}
+		select {
+		case <-f.empty:
+			return cut
+		case <-tunnels.Done():
+		case <-look.C:
+		}
 	}
-	quic.Wait()
-	return f.unfinished(ctx, len(left)+cut)
+}
+
+func (f *Front) hasTunnel(c *conn) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return c.tunnelled.Load() || c.tunnels != nil && c.tunnels()
 }
 
 // unfinished is the error of a drain that had to cut connections.

@@ -68,14 +68,14 @@ func (f *Front) serveH2(c *conn) error {
 	c.phase = phaseFrames
 	c.wire.frames(served.ReadLimit)
 	f.mu.Lock()
-	c.shutdown = served.Shutdown
+	c.shutdown, c.tunnels = served.Shutdown, served.HasTunnels
 	f.mu.Unlock()
 	if f.draining() {
 		served.Shutdown()
 	}
 	err := served.Serve()
 	f.mu.Lock()
-	c.shutdown = nil
+	c.shutdown, c.tunnels = nil, nil
 	f.mu.Unlock()
 	c.linger = err != nil // the client should find the reason before a reset.
 	_ = c.Close()

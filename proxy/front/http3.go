@@ -179,8 +179,8 @@ func (f *Front) rejectQUIC(client netip.AddrPort, status int, reason exchange.Re
 	f.opts.OnReject(ex)
 }
 
-// DrainHTTP3 ends the connections over QUIC alone, for a listener that shall speak no
+// RetireHTTP3 ends the connections over QUIC alone, for a listener that shall speak no
 // HTTP/3 any more.
-func (f *Front) DrainHTTP3(ctx context.Context) error {
-	return f.unfinished(ctx, f.h3.Drain(ctx))
+func (f *Front) RetireHTTP3(requests, tunnels context.Context) error {
+	return f.unfinished(requests, f.h3.Drain(requests, tunnels))
 }

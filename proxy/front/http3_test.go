@@ -597,7 +597,7 @@ func TestHTTP3DrainCut(t *testing.T) {
 	<-begun
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := hf.DrainHTTP3(ctx); err == nil || !strings.Contains(err.Error(), "are left") {
+	if err := hf.RetireHTTP3(ctx, ctx); err == nil || !strings.Contains(err.Error(), "are left") {
 		t.Errorf("got %v", err)
 	}
 	if got := <-broke; got != exchange.ReasonDrained {

@@ -354,6 +354,9 @@ func (s *stream) sendTrailer(trailer exchange.Header) {
 
 // left ends a stream's handler.
 func (c *Conn) left(s *stream) {
+	if s.tunnel {
+		c.tunnels.Add(-1)
+	}
 	if s.buf != nil {
 		*s.buf = (*s.buf)[:0]
 		buffers.Put(s.buf)

@@ -63,11 +63,12 @@ type Conn struct {
 	calm    calm
 
 	// atomic
-	state  atomic.Int32 // readState
-	since  atomic.Int64 // when state began, in Unix nanoseconds
-	active atomic.Int64 // streams that are open or still have a handler
-	idle   atomic.Int64 // when active became 0, in Unix nanoseconds
-	broken atomic.Pointer[error]
+	state   atomic.Int32 // readState
+	since   atomic.Int64 // when state began, in Unix nanoseconds
+	tunnels atomic.Int64
+	active  atomic.Int64 // streams that are open or still have a handler
+	idle    atomic.Int64 // when active became 0, in Unix nanoseconds
+	broken  atomic.Pointer[error]
 
 	// under mu, which is taken behind wmu and before qmu, and never held during I/O
 	mu           sync.Mutex
@@ -254,6 +255,9 @@ func (c *Conn) Shutdown() {
 		c.shutTimer = time.AfterFunc(drainGrace, c.shut)
 	}
 }
+
+// HasTunnels reports whether a stream is a tunnel.
+func (c *Conn) HasTunnels() bool { return c.tunnels.Load() > 0 }
 
 // shut takes no further streams.
 func (c *Conn) shut() {

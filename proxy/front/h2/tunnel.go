@@ -17,6 +17,7 @@ func (s *stream) Hijack() (net.Conn, error) {
 		return nil, errNoUpgrade
 	}
 	s.tunnel = true
+	s.conn.tunnels.Add(1)
 	if err := s.Flush(); err != nil {
 		return nil, err
 	}

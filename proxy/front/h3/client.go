@@ -283,5 +283,8 @@ func (s *stream) Hijack() (net.Conn, error) {
 		return nil, err
 	}
 	s.tunnel = t
+	s.conn.mu.Lock()
+	s.conn.tunnels++
+	s.conn.mu.Unlock()
 	return t, nil
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,8 @@ const (
 	// uniStreams is how many streams of one direction a client may open: one for control
 	// and two of QPACK (RFC 9114, section 6.2), and a few for what is not known yet.
 	uniStreams = 8
+	// tunnelLook is how often it is looked whether connections still have a tunnel.
+	tunnelLook = time.Second
 )
 
 // Server serves the HTTP/3 connections of one listener.
@@ -41,25 +44,62 @@ type Server struct {
 func NewServer(o Options) *Server { return &Server{opts: o, conns: map[*conn]struct{}{}} }
 
 // Drain has the clients that are connected go elsewhere: running requests finish until
-// ctx ends, and for a moment also those that come before the client has heard. It gives
-// the number of connections that it had to break off.
-func (s *Server) Drain(ctx context.Context) (cut int) {
+// their context ends, and for a moment also those that come before the client has heard.
+// Tunnels have an end of their own, and with them the requests that share their
+// connections. It gives the number of connections that it had to break off.
+func (s *Server) Drain(requests, tunnels context.Context) (cut int) {
 	conns := s.stop()
 	for _, c := range conns {
-		c.shutdown(ctx)
+		c.shutdown(tunnels)
 	}
 	for _, c := range conns {
 		select {
 		case <-c.ended:
-		case <-ctx.Done():
-			cut++
-			c.kill()
+		case <-requests.Done():
+		}
+	}
+	look := time.NewTicker(tunnelLook)
+	defer look.Stop()
+	for left := slices.Clone(conns); ; {
+		late := tunnels.Err() != nil
+		left = slices.DeleteFunc(left, func(c *conn) bool {
+			switch {
+			case c.hasEnded():
+			case late || !c.hasTunnels():
+				cut++
+				c.kill()
+			default:
+				return false
+			}
+			return true
+		})
+		if len(left) == 0 {
+			break
+		}
+		select {
+		case <-tunnels.Done():
+		case <-look.C:
 		}
 	}
 	for _, c := range conns {
 		<-c.ended
 	}
 	return cut
+}
+
+func (c *conn) hasEnded() bool {
+	select {
+	case <-c.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c *conn) hasTunnels() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tunnels > 0
 }
 
 // resume has connections be served again after a Drain.
@@ -131,6 +171,7 @@ type conn struct {
 	// under mu
 	mu      sync.Mutex
 	active  int // requests that run
+	tunnels int // of them
 	idle    time.Duration
 	timer   *time.Timer // of idleness
 	purse   int
@@ -158,9 +199,12 @@ func (c *conn) begin() bool {
 }
 
 // end counts a request off, and tells whether the client has made too much work in vain.
-func (c *conn) end(inVain bool) (tooMuch bool) {
+func (c *conn) end(tunnel, inVain bool) (tooMuch bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if tunnel {
+		c.tunnels--
+	}
 	if c.active--; c.active == 0 {
 		c.timer.Reset(c.idle)
 	}
@@ -232,7 +276,8 @@ func (c *conn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s := newStream(c, w, r)
 	s.run()
-	if c.end(s.tunnel == nil && (s.gone() || s.reset.Load())) {
+	tunnel := s.tunnel != nil
+	if c.end(tunnel, !tunnel && (s.gone() || s.reset.Load())) {
 		c.close(http3.ErrCodeExcessiveLoad)
 	}
 	if s.err != nil {
