@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -214,6 +215,103 @@ func TestLeftovers(t *testing.T) {
 			t.Errorf("stats %+v; want one unsolicited, two dials", s)
 		}
 	})
+}
+
+// TestLeftoversTLS: nor may they under TLS, where they can be decrypted already, or wait
+// to be, and show in no poll then.
+func TestLeftoversTLS(t *testing.T) {
+	const head = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
+	const poison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nPOISON"
+	f := func(name string, unsolicited bool, play func(p *peer, wire *corked, read <-chan struct{})) {
+		t.Run(name, func(t *testing.T) {
+			read, said := make(chan struct{}, 2), make(chan struct{})
+			id := scriptTLS(t, func(n int, p *peer, wire *corked) {
+				p.head()
+				if n > 0 {
+					p.say(head + "next")
+				} else {
+					play(p, wire, read)
+					close(said)
+				}
+				p.rest()
+			})
+			pool := newPool(t, id, sure)
+			first := open(t, pool)
+			read <- struct{}{} // the head was.
+			if body, err := io.ReadAll(first.Body()); err != nil || string(body) != "good" {
+				t.Fatalf("got %q, %v", body, err)
+			}
+			first.Close()
+			read <- struct{}{} // the body was, and the connection is idle.
+			<-said
+			if r := run(pool, get("GET")); r.err != nil || r.body != "next" {
+				t.Errorf("got %+v; want an answer from a new connection", r)
+			}
+			if s := pool.Stats(); s.Dials != 2 || unsolicited && s.Unsolicited != 1 {
+				t.Errorf("stats %+v; want two dials, unsolicited bytes: %v", s, unsolicited)
+			}
+		})
+	}
+	f("in the same record", false, func(p *peer, _ *corked, _ <-chan struct{}) { p.say(head + "good" + poison) })
+	f("in the body's record", true, func(p *peer, _ *corked, read <-chan struct{}) {
+		p.say(head)
+		<-read
+		p.say("good" + poison)
+	})
+	f("in the same packet", true, func(p *peer, wire *corked, _ <-chan struct{}) {
+		wire.cork()
+		p.say(head + "good")
+		p.say(poison)
+		wire.letGo(-1)
+	})
+	f("later", true, func(p *peer, _ *corked, read <-chan struct{}) {
+		p.say(head + "good")
+		<-read
+		<-read
+		p.say(poison)
+	})
+	f("half of it later", true, func(p *peer, wire *corked, read <-chan struct{}) {
+		p.say(head + "good")
+		<-read
+		<-read
+		wire.cork()
+		p.say(poison)
+		wire.letGo(9)
+	})
+	f("an end later", false, func(p *peer, _ *corked, read <-chan struct{}) {
+		p.say(head + "good")
+		<-read
+		<-read
+		_ = p.Close() // close_notify, and the FIN behind it
+	})
+}
+
+// TestTickets: session tickets that come while a connection is unused are read, and do
+// not cost it.
+func TestTickets(t *testing.T) {
+	id := scriptTLS(t, func(_ int, p *peer, _ *corked) {
+		for p.head() != "" {
+			p.say(okAnswer)
+		}
+	})
+	pool := newPool(t, id, sure, func(c *Config) { c.Protocol = ProtocolH1 })
+	c, err := pool.dial(noDeadline, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.adopt(c)
+	eventually(t, "the tickets are taken", func() bool {
+		pool.mu.Lock()
+		defer pool.mu.Unlock()
+		if s := pool.idle[0].state(); s != connAlive {
+			t.Fatalf("state %v; want that tickets are nobody's answer", s)
+		}
+		_, there := c.settings.tls.ClientSessionCache.Get("127.0.0.1")
+		return there
+	})
+	if r := run(pool, get("GET")); r.err != nil || pool.Stats().Dials != 1 {
+		t.Errorf("got %+v, %+v; want the connection that got the tickets", r, pool.Stats())
+	}
 }
 
 // TestTimeouts: each wait has its own key, and the deadline bounds what precedes the

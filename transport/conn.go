@@ -42,6 +42,7 @@ type conn struct {
 	pool     *Pool
 	settings *settings
 	wire     *wire
+	records  *records // nil without TLS
 
 	raw    syscall.RawConn
 	probe  func(fd uintptr)

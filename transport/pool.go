@@ -310,7 +310,8 @@ func (p *Pool) dialContext(ctx context.Context, cfg *settings, upgrade bool, hea
 		if upgrade {
 			offer = cfg.tlsH1 // HTTP/2 has no Upgrade
 		}
-		secured = tls.Client(c.wire, offer)
+		c.records = &records{wire: c.wire, raw: c.raw}
+		secured = tls.Client(c.records, offer)
 		if err := secured.HandshakeContext(ctx); err != nil {
 			_ = raw.Close() // the handshake's error is the one to tell.
 			return nil, fmt.Errorf("TLS: %w", err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -33,7 +34,10 @@ func (c *conn) prepareProbe(nc net.Conn) {
 
 // state tells whether an unused connection can be used.
 func (c *conn) state() connState {
-	if c.probe == nil {
+	switch {
+	case c.records != nil:
+		return c.records.state(c)
+	case c.probe == nil:
 		return connAlive
 	}
 	if err := c.raw.Control(c.probe); err != nil {
@@ -42,12 +46,31 @@ func (c *conn) state() connState {
 	switch {
 	case c.events&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0:
 		return connClosed
-	case c.events&unix.POLLIN != 0 && c.settings.tls == nil:
-		// Under TLS the bytes may be session tickets.
+	case c.events&unix.POLLIN != 0:
 		return connUnsolicited
 	default:
 		return connAlive
 	}
+}
+
+// readNow reads what is there. Where there is nothing it gives the error of a deadline,
+// which is no reason for crypto/tls to give the connection up.
+func (r *records) readNow(p []byte) (n int, err error) {
+	if r.raw == nil {
+		return 0, os.ErrDeadlineExceeded
+	}
+	asked := r.raw.Control(func(fd uintptr) { n, err = unix.Read(int(fd), p) })
+	switch {
+	case asked != nil:
+		return 0, asked
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+		return 0, os.ErrDeadlineExceeded
+	case err != nil:
+		return 0, err
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
 }
 
 // untouched reports whether it is proven that the server's application cannot have

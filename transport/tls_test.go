@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bufio"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -15,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -81,6 +83,58 @@ func writePEM(t *testing.T, path, kind string, der []byte) {
 		t.Fatal(err)
 	}
 }
+
+// corked holds a server's bytes back until they are let go.
+type corked struct {
+	net.Conn
+	mu   sync.Mutex
+	on   bool
+	held []byte
+}
+
+func (c *corked) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.on {
+		c.held = append(c.held, p...)
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *corked) cork() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.on = true
+}
+
+// letGo sends n of the bytes that are held in one piece, all of them for n < 0.
+func (c *corked) letGo(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n < 0 {
+		n = len(c.held)
+	}
+	_, _ = c.Conn.Write(c.held[:n])
+	c.held = c.held[n:]
+}
+
+// scriptTLS is script over TLS, for pools that are sure of it.
+func scriptTLS(t *testing.T, play func(n int, p *peer, wire *corked)) backend.ID {
+	t.Helper()
+	pair := newAuthority(t).pair(t, "127.0.0.1")
+	id := script(t, func(n int, p *peer) {
+		wire := &corked{Conn: p.Conn}
+		secured := tls.Server(wire, &tls.Config{Certificates: []tls.Certificate{pair}})
+		if secured.Handshake() == nil {
+			play(n, &peer{secured, bufio.NewReader(secured)}, wire)
+		}
+	})
+	id.Scheme = "https"
+	return id
+}
+
+func sure(c *Config) { c.TLS.InsecureSkipVerify = true }
 
 // secure starts an https server that tells the name that it was asked for and whether
 // it was shown a certificate.
