@@ -3,11 +3,7 @@
 package transport
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -121,7 +117,7 @@ func (c *Config) Validate() error {
 func (c *TLSConfig) Validate() error {
 	var faults []error
 	if c.CAFile != "" {
-		if _, err := loadCA(c.CAFile); err != nil {
+		if _, _, err := loadCA(c.CAFile); err != nil {
 			faults = append(faults, invalid.Fieldf("ca_file", "%w", err))
 		}
 	}
@@ -129,50 +125,9 @@ func (c *TLSConfig) Validate() error {
 	case (c.CertFile == "") != (c.KeyFile == ""):
 		faults = append(faults, invalid.Fieldf("cert_file", "got only one of cert_file and key_file; want both"))
 	case c.CertFile != "":
-		if _, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile); err != nil {
-			faults = append(faults, invalid.Fieldf("cert_file", "cannot load certificate: %w", err))
+		if _, _, err := loadPair(c.CertFile, c.KeyFile); err != nil {
+			faults = append(faults, invalid.Fieldf("cert_file", "%w", err))
 		}
 	}
 	return errors.Join(faults...)
-}
-
-func loadCA(path string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(path) //nolint:gosec // the operator names it.
-	if err != nil {
-		return nil, fmt.Errorf("cannot read authorities: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("cannot use authorities %q: got no PEM certificate in it", path)
-	}
-	return pool, nil
-}
-
-// build makes the settings of crypto/tls for a server.
-func (c *TLSConfig) build(host string) (*tls.Config, error) {
-	built := &tls.Config{
-		ServerName:         host,
-		InsecureSkipVerify: c.InsecureSkipVerify, //nolint:gosec // the operator asks for it.
-		MinVersion:         tls.VersionTLS12,
-		ClientSessionCache: tls.NewLRUClientSessionCache(8),
-		NextProtos:         []string{"http/1.1"},
-	}
-	if c.ServerName != "" {
-		built.ServerName = c.ServerName
-	}
-	if c.CAFile != "" {
-		pool, err := loadCA(c.CAFile)
-		if err != nil {
-			return nil, err
-		}
-		built.RootCAs = pool
-	}
-	if c.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("cannot load certificate: %w", err)
-		}
-		built.Certificates = []tls.Certificate{pair}
-	}
-	return built, nil
 }

@@ -40,7 +40,8 @@ type settings struct {
 	from *Config     // what it was made of
 	tls  *tls.Config // nil for http
 	// tlsH1 offers HTTP/1.1 alone; nil for http.
-	tlsH1 *tls.Config
+	tlsH1  *tls.Config
+	source tlsSource // what both were made from
 }
 
 type counts struct {
@@ -77,18 +78,15 @@ func BrokenPool(id backend.ID, err error) *Pool {
 	return p
 }
 
-// SetConfig changes the settings while exchanges run. Connections stay, unless the TLS
-// settings or the rules for addresses differ: then unused ones are closed, and the others
-// once they are unused.
+// SetConfig changes the settings while exchanges run. Connections stay, unless what TLS is
+// made from, files included, the rules for addresses or what is agreed on with the server
+// differ: then unused ones are closed, and the others once they are unused.
 func (p *Pool) SetConfig(cfg *Config) error {
 	next := &settings{Config: *cfg, from: cfg}
 	if p.id.Scheme == "https" {
-		built, err := cfg.TLS.build(p.id.Host)
-		if err != nil {
+		if err := next.secure(p.id.Host, p.settings.Load()); err != nil {
 			return err
 		}
-		next.tls, next.tlsH1 = built, built.Clone()
-		next.tls.NextProtos = cfg.Protocol.alpn()
 	}
 	old := p.settings.Swap(next)
 	if old != nil && !sameWire(old, next) {

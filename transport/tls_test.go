@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -82,6 +83,18 @@ func writePEM(t *testing.T, path, kind string, der []byte) {
 	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// writePair makes files of a pair, for the settings to name.
+func writePair(t *testing.T, cfg *TLSConfig, dir string, pair tls.Certificate) {
+	t.Helper()
+	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.CertFile, cfg.KeyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writePEM(t, cfg.CertFile, "CERTIFICATE", pair.Certificate[0])
+	writePEM(t, cfg.KeyFile, "PRIVATE KEY", key)
 }
 
 // corked holds a server's bytes back until they are let go.
@@ -203,14 +216,8 @@ func TestTLSClientCertificate(t *testing.T) {
 		c.ClientCAs.AddCert(ca.cert)
 	})
 	pair := ca.pair(t, "drover")
-	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	cfg := TLSConfig{CAFile: ca.file, CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
-	writePEM(t, cfg.CertFile, "CERTIFICATE", pair.Certificate[0])
-	writePEM(t, cfg.KeyFile, "PRIVATE KEY", key)
+	cfg := TLSConfig{CAFile: ca.file}
+	writePair(t, &cfg, t.TempDir(), pair)
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -249,4 +256,65 @@ func TestTLSFiles(t *testing.T) {
 	if _, err := NewPool(backend.ID{Scheme: "https", Host: "h", Port: 1}, &cfg); err == nil {
 		t.Error("a pool is made without the authorities that it was given")
 	}
+}
+
+// TestSetConfigTLS: connections outlive every change but one of what TLS is made from.
+func TestSetConfigTLS(t *testing.T) {
+	ours, theirs := newAuthority(t), newAuthority(t)
+	pair := ours.pair(t, "127.0.0.1", "app.example")
+	servers := map[Protocol]backend.ID{
+		ProtocolH1: secure(t, pair, nil),
+		ProtocolH2: secure(t, pair, func(c *tls.Config) { c.NextProtos = []string{"h2"} }),
+	}
+	read := func(path string) []byte {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	write := func(path string, parts ...[]byte) {
+		if err := os.WriteFile(path, bytes.Join(parts, nil), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := func(name string, kept bool, change func(c *Config, dir string)) {
+		for protocol, id := range servers {
+			t.Run(string(protocol)+" "+name, func(t *testing.T) {
+				dir := t.TempDir()
+				var cfg Config
+				cfg.SetDefaults()
+				cfg.Protocol, cfg.TLS.CAFile = protocol, filepath.Join(dir, "ca.pem")
+				write(cfg.TLS.CAFile, read(ours.file))
+				writePair(t, &cfg.TLS, dir, ours.pair(t, "drover"))
+				pool := newPool(t, id, func(c *Config) { *c = cfg })
+				if r := run(pool, get("GET")); r.err != nil {
+					t.Fatal(r.err)
+				}
+				change(&cfg, dir)
+				if err := pool.SetConfig(&cfg); err != nil {
+					t.Fatal(err)
+				}
+				if r := run(pool, get("GET")); r.err != nil {
+					t.Fatal(r.err)
+				}
+				if dials := pool.Stats().Dials; (dials == 1) != kept {
+					t.Errorf("%d connections; want the first kept: %v", dials, kept)
+				}
+			})
+		}
+	}
+	f("nothing", true, func(*Config, string) {})
+	f("a time-out", true, func(c *Config, _ string) { c.ResponseHeaderTimeout++ })
+	f("a file's place", true, func(c *Config, dir string) {
+		c.TLS.CAFile = filepath.Join(dir, "other.pem")
+		write(c.TLS.CAFile, read(ours.file))
+	})
+	f("a name that was meant", true, func(c *Config, _ string) { c.TLS.ServerName = "127.0.0.1" })
+	f("the name", false, func(c *Config, _ string) { c.TLS.ServerName = "app.example" })
+	f("verification", false, func(c *Config, _ string) { c.TLS.InsecureSkipVerify = true })
+	f("the authorities", false, func(c *Config, _ string) { write(c.TLS.CAFile, read(ours.file), read(theirs.file)) })
+	f("no authorities", false, func(c *Config, _ string) { c.TLS.CAFile, c.TLS.InsecureSkipVerify = "", true })
+	f("the certificate", false, func(c *Config, dir string) { writePair(t, &c.TLS, dir, ours.pair(t, "drover")) })
+	f("no certificate", false, func(c *Config, _ string) { c.TLS.CertFile, c.TLS.KeyFile = "", "" })
 }
