@@ -72,6 +72,14 @@ func (d *dress) Flush() error {
 	return d.Client.Flush()
 }
 
+// Broke implements exchange.Breaker.
+func (d *dress) Broke() exchange.Reason {
+	if b, ok := d.Client.(exchange.Breaker); ok {
+		return b.Broke()
+	}
+	return exchange.ReasonClientGone
+}
+
 // end ends the encoded body, unless the answer was cut.
 func (d *dress) end(whole bool) {
 	if d.encoder == nil {

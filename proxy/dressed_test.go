@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,9 +12,12 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"drover/exchange"
+	"drover/proxy/access"
 	"drover/proxy/compress"
+	"drover/proxy/front"
 
 	"github.com/andybalholm/brotli"
 )
@@ -205,5 +209,57 @@ func TestFixedAnswerCompressed(t *testing.T) {
 		if got.get("Content-Encoding") != "gzip" || len(got.body) > 500 {
 			t.Errorf("got %v, %d bytes", got.header, len(got.body))
 		}
+	}
+}
+
+// TestDressedTellsWhyBroken: who ended a connection is known on routes that change their
+// answers, too.
+func TestDressedTellsWhyBroken(t *testing.T) {
+	endless := startServer(t, func(c net.Conn, r *bufio.Reader) {
+		if _, _, err := readRequest(r); err != nil {
+			return
+		}
+		_, err := io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
+		for block := make([]byte, 64<<10); err == nil; {
+			_, err = c.Write(block)
+		}
+	})
+	echo := startServer(t, upgrading("", func(c net.Conn, r *bufio.Reader) { _, _ = io.Copy(c, r) }))
+	for name, s := range map[string]setup{
+		"plain":      {},
+		"compress":   {route: compressing(nil)},
+		"cors":       {route: func(r *RouteConfig) { r.Access.CORS = &access.CORSConfig{Origins: []string{"https://a.example"}} }},
+		"request_id": {options: ListenerOptions{RequestID: RequestIDOptions{Header: []byte("X-Request-ID"), Answer: true}}},
+	} {
+		f := func(why exchange.Reason, server, request string, end func(t *testing.T, b *bed)) {
+			t.Run(name+" "+string(why), func(t *testing.T) {
+				s := s
+				s.servers = []string{server}
+				if why == exchange.ReasonClientSlow {
+					s.listener = func(c *front.Config) { c.WriteIdleTimeout = 100 * time.Millisecond }
+				}
+				b := startBed(t, s)
+				v := b.dial(t)
+				v.send(request)
+				if _, err := v.r.ReadString('\n'); err != nil {
+					t.Fatal(err)
+				}
+				end(t, b)
+				if got := b.result(t).Reason; got != why {
+					t.Errorf("reason %q; want %q", got, why)
+				}
+				_ = v.Close()
+			})
+		}
+		drain := func(t *testing.T, b *bed) {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := b.front.Drain(ctx); !errors.Is(err, context.Canceled) {
+				t.Errorf("drain: %v; want that it was cut short", err)
+			}
+		}
+		f("CS", endless, get("/"), func(*testing.T, *bed) {})
+		f("DR", endless, get("/"), drain)
+		f("DR", echo, askUpgrade, drain)
 	}
 }

@@ -154,6 +154,7 @@ type setup struct {
 	upstream  func(*UpstreamOptions)
 	transport func(*transport.Config)
 	listener  func(*front.Config)
+	options   ListenerOptions
 	access    *AccessLog
 	accessCfg AccessLogConfig
 }
@@ -190,7 +191,7 @@ func startBed(t *testing.T, s setup) *bed {
 	b.up = NewUpstream(options)
 	table, err := NewTable(TableOptions{
 		Routes: []RouteConfig{routeTo("app", s.route)}, Upstreams: map[string]*Upstream{"app": b.up},
-		Listeners: map[string]ListenerOptions{"web": {}}, AccessLog: s.accessCfg, Log: s.access, Metrics: m,
+		Listeners: map[string]ListenerOptions{"web": s.options}, AccessLog: s.accessCfg, Log: s.access, Metrics: m,
 	})
 	if err != nil {
 		t.Fatal(err)
