@@ -7,10 +7,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 
 	"drover/exchange"
+	"drover/transport"
 
 	"go.uber.org/zap"
 )
@@ -139,5 +142,56 @@ func TestInterimAnswersPass(t *testing.T) {
 			t.Fatalf("got %+v, %v; want status %d", resp, err, want)
 		}
 		_ = resp.Body.Close()
+	}
+}
+
+// TestInterimRules: interim answers are held to the rules of answers, whatever the server
+// speaks.
+func TestInterimRules(t *testing.T) {
+	fields := []string{"Link: </a>", "X-Own: 1", "TE: trailers", "Proxy-Authenticate: Basic", "Proxy-Authentication-Info: nextnonce=x", "X-Internal: secret", "Server: x/1.2.3"}
+	h1 := startServer(t, func(c net.Conn, r *bufio.Reader) {
+		for {
+			if _, _, err := readRequest(r); err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, "HTTP/1.1 103 Early Hints\r\nConnection: X-Hop\r\nX-Hop: secret\r\nKeep-Alive: 5\r\n"+strings.Join(fields, "\r\n")+"\r\n\r\n"+ok200)
+		}
+	})
+	h2 := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for _, f := range fields {
+			name, value, _ := strings.Cut(f, ": ")
+			w.Header().Set(name, value)
+		}
+		w.WriteHeader(103)
+		clear(w.Header())
+		_, _ = io.WriteString(w, "ok")
+	}))
+	h2.Config.Protocols = &http.Protocols{}
+	h2.Config.Protocols.SetUnencryptedHTTP2(true)
+	h2.Start()
+	defer h2.Close()
+	for protocol, address := range map[transport.Protocol]string{transport.ProtocolH1: h1, transport.ProtocolH2C: h2.Listener.Addr().String()} {
+		b := startBed(t, setup{servers: []string{address}, transport: func(c *transport.Config) { c.Protocol = protocol }, route: func(c *RouteConfig) {
+			c.ResponseHeaders = HeaderOps{
+				Remove: []string{"X-Internal"},
+				Set:    []HeaderValue{{"Server", "mine"}, {"X-Answer", "1"}},
+				Add:    []HeaderValue{{"X-Own", "2"}},
+			}
+		}})
+		for _, request := range []string{get("/"), "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"} {
+			v := b.dial(t)
+			v.send(request)
+			resp, err := http.ReadResponse(v.r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := http.Header{"Link": {"</a>"}, "X-Own": {"1"}, "Server": {"mine"}}
+			if resp.StatusCode != 103 || !reflect.DeepEqual(resp.Header, want) {
+				t.Errorf("%s: got %d %v; want 103 %v", protocol, resp.StatusCode, resp.Header, want)
+			}
+			if resp, body := v.answer(); resp.StatusCode != 200 || body != "ok" || resp.Header.Get("X-Answer") != "1" || resp.Header.Get("X-Own") != "2" {
+				t.Errorf("%s: then got %d %v %q", protocol, resp.StatusCode, resp.Header, body)
+			}
+		}
 	}
 }

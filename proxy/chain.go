@@ -34,6 +34,8 @@ type request struct {
 	proof    []byte // the answer to an authority's challenge
 
 	// forward's own
+	via     exchange.Exchange // what the attempts see
+	teller  teller
 	out     exchange.Request
 	header  exchange.Header
 	reply   exchange.Header

@@ -65,7 +65,8 @@ type RouteConfig struct {
 	// RequestHeaders changes the header fields on the way to the server, after
 	// X-Forwarded-For and its like were added.
 	RequestHeaders HeaderOps `yaml:"request_headers"`
-	// ResponseHeaders changes the header fields on the way back.
+	// ResponseHeaders changes the header fields on the way back. In interim answers (103)
+	// it removes fields, and sets those that are there.
 	ResponseHeaders HeaderOps `yaml:"response_headers"`
 	// Timeout is the time from the request's head until the response's head, over all
 	// attempts; 504 after it. Default 0s: only the transport's bounds hold.

@@ -52,6 +52,9 @@ func (rq *request) turnedAway(result waitResult) {
 // prepare builds the request as the servers will read it.
 func (rq *request) prepare() {
 	ex := rq.ex
+	rq.teller = teller{Client: ex.Client, rq: rq}
+	rq.via = *ex
+	rq.via.Client = &rq.teller
 	rq.out = ex.Request
 	if rq.route.RewritesTarget() {
 		rq.rewrite = rq.route.RewriteTarget(rq.rewrite[:0], ex.Request.Target)
@@ -71,7 +74,7 @@ func (rq *request) prepare() {
 		rq.body.reader = ex.Request.Body
 		rq.out.Body = &rq.body
 		if rq.worthKeeping() {
-			rq.kept = keep(ex, &rq.body, int64(rq.route.Retry.MaxBufferedBody))
+			rq.kept = keep(&rq.via, &rq.body, int64(rq.route.Retry.MaxBufferedBody))
 			rq.out.Body = rq.kept
 		}
 	}
@@ -195,7 +198,7 @@ func (rq *request) attempt(m *backend.Member, deadline time.Time) (retry bool) {
 	rq.tried.Add(m.Live)
 	rq.out.Host = rq.route.UpstreamHost(ex.Request.Host, m.ID)
 
-	via := ex
+	via := &rq.via
 	if rq.kept != nil {
 		rq.kept.rewind()
 		via = &rq.kept.via

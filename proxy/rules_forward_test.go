@@ -204,7 +204,7 @@ func TestResponseHeader(t *testing.T) {
 		"as it is": {false, []string{"date: x", "Content-Length: 3", "Set-Cookie: a", "set-cookie: b", "Trailer: X", "X_Y: 1", "Host: odd", "Expect: odd"},
 			"date: x|Content-Length: 3|Set-Cookie: a|set-cookie: b|Trailer: X|X_Y: 1|Host: odd|Expect: odd|Via: 1.1 drover|"},
 		"hop-by-hop": {false, []string{"Connection: X-Own, Set-Cookie, Content-Length, Date", "Connection: x-more", "x-own: 1", "X-More: 2", "Keep-Alive: 5", "Proxy-Connection: x",
-			"Transfer-Encoding: chunked", "TE: x", "Upgrade: h2c", "Proxy-Authenticate: Basic", "Set-Cookie: a", "Content-Length: 3", "Date: x", "A: 1"},
+			"Transfer-Encoding: chunked", "TE: x", "Upgrade: h2c", "Proxy-Authenticate: Basic", "Proxy-Authentication-Info: x", "Set-Cookie: a", "Content-Length: 3", "Date: x", "A: 1"},
 			"Set-Cookie: a|Content-Length: 3|Date: x|A: 1|Via: 1.1 drover|"},
 		"upgrade": {true, []string{"Upgrade: WebSocket", "Connection: upgrade", "Sec-WebSocket-Accept: x"},
 			"Upgrade: WebSocket|Sec-WebSocket-Accept: x|Connection: Upgrade|Via: 1.1 drover|"},

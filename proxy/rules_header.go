@@ -65,6 +65,19 @@ func (r *HeaderRules) Apply(h *exchange.Header, v Vars) {
 	}
 }
 
+// ApplyInterim is Apply for an interim answer. A field is set only where there is one of
+// its name, and none is added: what every answer is to say, the final one says.
+func (r *HeaderRules) ApplyInterim(h *exchange.Header, v Vars) {
+	for _, name := range r.remove {
+		h.Del(name)
+	}
+	for i := range r.set {
+		if h.Has(r.set[i].text) {
+			r.set[i].setIn(h, v)
+		}
+	}
+}
+
 func (r *headerRule) setIn(h *exchange.Header, v Vars) {
 	field := exchange.Field{Name: r.name, Value: r.valueFor(v)}
 	first := slices.IndexFunc(*h, func(f exchange.Field) bool { return exchange.EqualFold(f.Name, r.text) })

@@ -13,8 +13,8 @@ const (
 	fieldForwardedFor
 	fieldForwarding // says whom the request is from, dropped or replaced
 	fieldHost
-	fieldProxyAuthenticate
-	fieldRequestHop // left out of requests
+	fieldProxyAuthenticate // a proxy's word to its client, left out of responses
+	fieldRequestHop        // left out of requests
 	fieldTE
 	fieldTrailer
 	fieldTransferEncoding
@@ -26,22 +26,23 @@ const (
 
 // fieldKinds holds the names, in lower case, of all fields that are not fieldOther.
 var fieldKinds = map[string]fieldKind{
-	"connection":          fieldConnection,
-	"keep-alive":          fieldConnection,
-	"proxy-connection":    fieldConnection,
-	"content-length":      fieldContentLength,
-	"forwarded":           fieldForwarded,
-	"x-forwarded-for":     fieldForwardedFor,
-	"x-real-ip":           fieldForwarding,
-	"host":                fieldHost,
-	"proxy-authenticate":  fieldProxyAuthenticate,
-	"expect":              fieldRequestHop,
-	"http2-settings":      fieldRequestHop,
-	"proxy-authorization": fieldRequestHop,
-	"te":                  fieldTE,
-	"trailer":             fieldTrailer,
-	"transfer-encoding":   fieldTransferEncoding,
-	"upgrade":             fieldUpgrade,
+	"connection":                fieldConnection,
+	"keep-alive":                fieldConnection,
+	"proxy-connection":          fieldConnection,
+	"content-length":            fieldContentLength,
+	"forwarded":                 fieldForwarded,
+	"x-forwarded-for":           fieldForwardedFor,
+	"x-real-ip":                 fieldForwarding,
+	"host":                      fieldHost,
+	"proxy-authenticate":        fieldProxyAuthenticate,
+	"proxy-authentication-info": fieldProxyAuthenticate,
+	"expect":                    fieldRequestHop,
+	"http2-settings":            fieldRequestHop,
+	"proxy-authorization":       fieldRequestHop,
+	"te":                        fieldTE,
+	"trailer":                   fieldTrailer,
+	"transfer-encoding":         fieldTransferEncoding,
+	"upgrade":                   fieldUpgrade,
 }
 
 // forwardedPrefix begins the names of all fields about the client that no standard
@@ -50,7 +51,7 @@ const forwardedPrefix = "x-forwarded-"
 
 // maxKnownName bounds the names that are looked up; all in fieldKinds are shorter, and
 // longer ones begin with forwardedPrefix or are fieldOther.
-const maxKnownName = 24
+const maxKnownName = 26
 
 // knownFirst has the bit of each letter, counted from "a", that a name in fieldKinds
 // begins with. Most fields of most messages begin with others.
