@@ -125,6 +125,9 @@ type Exchange struct {
 	Secure   bool           // the client came over TLS
 	Listener string         // the listener's name
 	Start    time.Time      // when the request's head was complete
+	// Left is closed when the client has gone, by a front that learns of it at once. It is
+	// nil for others, whose Client.Gone is to be asked now and then.
+	Left <-chan struct{}
 
 	// The path's part.
 	Result Result

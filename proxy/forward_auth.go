@@ -107,7 +107,7 @@ func (a *forwardAuth) ask(rq *request, m *backend.Member, q *exchange.Request, d
 		m.Release()
 		up.gate.wake(&up.gate.servers)
 	}()
-	via := exchange.Exchange{Client: aside{rq.ex.Client}, Remote: rq.ex.Remote, Local: rq.ex.Local}
+	via := exchange.Exchange{Client: aside{rq.ex.Client}, Left: rq.ex.Left, Remote: rq.ex.Remote, Local: rq.ex.Local}
 	start := time.Now()
 	err := pool(m).RoundTrip(&via, q, deadline, &rq.resp)
 	took := time.Since(start)

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -421,5 +422,36 @@ func TestClientGone(t *testing.T) {
 				t.Error("the server's connection stays open")
 			}
 		})
+	}
+}
+
+// TestClientLeft: where the front tells at once that the client has gone, the server
+// hears of it without anybody having asked: here, the answer to that would be no.
+func TestClientLeft(t *testing.T) {
+	for name, text := range map[string]string{"head": "", "body": "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab"} {
+		for _, after := range []time.Duration{0, 3 * readSlice} {
+			t.Run(fmt.Sprintf("before the %s, after %v", name, after), func(t *testing.T) {
+				ended, left := make(chan string, 1), make(chan struct{})
+				id := script(t, func(_ int, p *peer) {
+					p.head()
+					p.say(text)
+					<-time.After(after)
+					close(left)
+					ended <- p.rest()
+				})
+				var resp Response
+				err := newPool(t, id).RoundTrip(&exchange.Exchange{Client: &fakeClient{}, Left: left}, get("GET"), noDeadline, &resp)
+				if err == nil {
+					_, err = io.ReadAll(resp.Body())
+					resp.Close()
+				}
+				wantFailure(t, err, backend.FailureClient, true)
+				select {
+				case <-ended:
+				case <-time.After(patience):
+					t.Error("the server's connection stays open")
+				}
+			})
+		}
 	}
 }

@@ -132,35 +132,72 @@ func (c *conn) makeRoom() {
 
 // readSome reads at least one byte, or says why not.
 func (c *conn) readSome(p []byte, w wait) (int, error) {
-	for look := readSlice; ; look = min(2*look, maxReadSlice) {
+	n, err := c.readWithin(readSlice, p, w)
+	if n > 0 || err != nil {
+		return n, err
+	}
+	defer c.endReads(w.r.left)()
+	for look := 2 * readSlice; ; look = min(2*look, maxReadSlice) {
 		if w.head && w.r.Uploading() {
 			look = readSlice // the wait has an end as soon as the upload has ended
 		}
-		now := time.Now()
-		slice := now.Add(look)
-		until := w.until()
-		if !until.IsZero() {
-			if !now.Before(until) {
-				return 0, errTimeout
-			}
-			if until.Before(slice) {
-				slice = until
-			}
+		if n, err = c.readWithin(look, p, w); n > 0 || err != nil {
+			return n, err
 		}
-		if err := c.SetReadDeadline(slice); err != nil {
-			return 0, err
+	}
+}
+
+// readWithin reads what comes within a time. It gives nothing if nothing does, and the
+// client is still there.
+func (c *conn) readWithin(look time.Duration, p []byte, w wait) (int, error) {
+	now := time.Now()
+	slice := now.Add(look)
+	if until := w.until(); !until.IsZero() {
+		if !now.Before(until) {
+			return 0, errTimeout
 		}
-		n, err := c.Conn.Read(p)
-		switch {
-		case n > 0:
-			return n, nil
-		case err == nil:
-			continue
-		case !errors.Is(err, os.ErrDeadlineExceeded):
-			return 0, err
-		case w.r.client.Gone():
-			return 0, errClientGone
+		if until.Before(slice) {
+			slice = until
 		}
+	}
+	if err := c.SetReadDeadline(slice); err != nil {
+		return 0, err
+	}
+	select {
+	case <-w.r.left: // endReads may have set its deadline before ours.
+		return 0, errClientGone
+	default:
+	}
+	n, err := c.Conn.Read(p)
+	switch {
+	case n > 0:
+		return n, nil
+	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
+		return 0, err
+	case err != nil && w.r.client.Gone():
+		return 0, errClientGone
+	}
+	return 0, nil
+}
+
+// endReads ends reads as soon as left is closed, until it is stopped. Only what has to
+// wait for long is worth its goroutine.
+func (c *conn) endReads(left <-chan struct{}) (stop func()) {
+	if left == nil {
+		return func() {}
+	}
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-left:
+			_ = c.SetReadDeadline(time.Unix(1, 0)) // it fails on a closed connection only.
+		case <-over:
+		}
+	}()
+	return func() {
+		close(over)
+		<-ended
 	}
 }
 

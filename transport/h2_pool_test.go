@@ -192,6 +192,33 @@ func TestH2ClientGone(t *testing.T) {
 	}
 }
 
+// TestH2ClientLeft: at once, where the front tells.
+func TestH2ClientLeft(t *testing.T) {
+	for name, answer := range map[string]func(p *h2peer, id uint32){
+		"head": func(*h2peer, uint32) {},
+		"body": func(p *h2peer, id uint32) { p.head(id, false, ":status: 200") },
+	} {
+		t.Run("before the "+name, func(t *testing.T) {
+			seen, left := make(chan []string, 1), make(chan struct{})
+			pool := newPool(t, scriptH2(t, func(_ int, p *h2peer) {
+				answer(p, p.next(http2.FrameHeaders))
+				close(left)
+				seen <- p.frames()
+			}), h2c)
+			var resp Response
+			err := pool.RoundTrip(&exchange.Exchange{Client: &fakeClient{}, Left: left}, get("GET"), noDeadline, &resp)
+			if err == nil {
+				_, err = io.ReadAll(resp.Body())
+				resp.Close()
+			}
+			wantFailure(t, err, backend.FailureClient, true)
+			if got := strings.Join(<-seen, ","); got != "RST CANCEL" {
+				t.Errorf("the server saw %s", got)
+			}
+		})
+	}
+}
+
 // TestH2Timeouts: the time-outs are those of HTTP/1.1, and cost the stream alone, but
 // for a connection on which nothing at all has come.
 func TestH2Timeouts(t *testing.T) {

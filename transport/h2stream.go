@@ -17,7 +17,8 @@ type h2stream struct {
 	c        *h2conn
 	settings *settings
 	method   []byte
-	reused   bool // an earlier exchange has used the connection
+	reused   bool      // an earlier exchange has used the connection
+	begun    time.Time // before the request was written
 
 	// Both have room for one signal: something has come, and: the upload may go on, or
 	// must end.
@@ -184,6 +185,8 @@ func (s *h2stream) await(w wait) error {
 		select {
 		case <-s.events:
 			return nil
+		case <-w.r.left:
+			return errClientGone
 		case <-timer.C:
 		}
 		if w.r.client.Gone() {

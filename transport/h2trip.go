@@ -14,7 +14,7 @@ func (p *Pool) roundTrip2(c *h2conn, ex *exchange.Exchange, req *exchange.Reques
 		c: c, settings: p.settings.Load(), method: req.Method,
 		events: make(chan struct{}, 1), room: make(chan struct{}, 1),
 	}
-	*resp = Response{stream: s, client: ex.Client, method: req.Method, deadline: deadline, ProtoMinor: 1}
+	*resp = Response{stream: s, client: ex.Client, left: ex.Left, method: req.Method, deadline: deadline, ProtoMinor: 1}
 	if err := resp.sendH2(req); err != nil {
 		return resp.failH2(err)
 	}
@@ -31,7 +31,8 @@ func (p *Pool) roundTrip2(c *h2conn, ex *exchange.Exchange, req *exchange.Reques
 // goroutine.
 func (r *Response) sendH2(req *exchange.Request) error {
 	s := r.stream
-	until := time.Now().Add(s.settings.BodyIdleTimeout)
+	s.begun = time.Now()
+	until := s.begun.Add(s.settings.BodyIdleTimeout)
 	if !r.deadline.IsZero() && r.deadline.Before(until) {
 		until = r.deadline
 	}
@@ -102,7 +103,7 @@ func (r *Response) failH2(err error) error {
 	s := r.stream
 	s.c.mu.Lock()
 	untouched, unsent := s.err != nil && s.untouched, s.id == 0
-	silent := s.id != 0 && s.c.lastRead.Load() < r.sentAt.UnixNano()
+	silent := s.id != 0 && s.c.lastRead.Load() < s.begun.UnixNano()
 	s.c.mu.Unlock()
 	uploadErr := r.abandonUpload()
 	s.close()

@@ -21,6 +21,7 @@ type Response struct {
 	conn     *conn     // of HTTP/1.1
 	stream   *h2stream // or of HTTP/2
 	client   exchange.Client
+	left     <-chan struct{} // closed when it has gone; may be nil
 	method   []byte
 	upload   *upload
 	sentAt   time.Time

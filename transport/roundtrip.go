@@ -32,7 +32,7 @@ func (p *Pool) RoundTrip(ex *exchange.Exchange, req *exchange.Request, deadline 
 		return p.roundTrip2(h2, ex, req, deadline, resp)
 	}
 	c.begin()
-	*resp = Response{conn: c, client: ex.Client, method: req.Method, deadline: deadline}
+	*resp = Response{conn: c, client: ex.Client, left: ex.Left, method: req.Method, deadline: deadline}
 	if err := resp.send(req); err != nil {
 		return resp.fail(err)
 	}

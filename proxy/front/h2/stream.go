@@ -51,6 +51,7 @@ type stream struct {
 	id     uint32
 	fields exchange.Header // of the request; their bytes are the stream's own
 	head   requestHead
+	away   chan struct{} // closed once over: exchange.Exchange.Left
 
 	// under conn.mu
 	in         []byte // body bytes that nobody has read yet, from off on
@@ -82,7 +83,7 @@ type stream struct {
 
 func (c *Conn) newStream(id uint32) *stream {
 	return &stream{
-		conn: c, id: id, recvWindow: streamWindow, sendWindow: c.peerInitial,
+		conn: c, id: id, away: make(chan struct{}), recvWindow: streamWindow, sendWindow: c.peerInitial,
 		readable: make(chan struct{}, 1), writable: make(chan struct{}, 1),
 	}
 }
@@ -97,6 +98,9 @@ func wake(ch chan struct{}) {
 // breakOff ends a stream that the client, or the connection, has broken. The caller
 // holds mu.
 func (s *stream) breakOff(err error) {
+	if !s.over {
+		close(s.away)
+	}
 	s.over = true
 	s.conn.orphan(s)
 	if !s.inEnded && s.inErr == nil {
