@@ -18,7 +18,8 @@ func (p *Proxy) forwarded(handler) handler {
 		}
 		up := rq.target.upstream
 		up.budget.deposit()
-		rq.deadline = rq.until()
+		rq.beginCall(p.callGrace)
+		rq.deadline = rq.until(0)
 		if !up.gate.enter() {
 			if result := up.gate.wait(&up.gate.places, rq.deadline, up.gate.take, rq.ex.Client.Gone); result != waitGranted {
 				rq.turnedAway(result)
@@ -193,6 +194,11 @@ func (rq *request) noServer(reason exchange.Reason) {
 // another server should be tried.
 func (rq *request) attempt(m *backend.Member, deadline time.Time) (retry bool) {
 	ex, result := rq.ex, &rq.ex.Result
+	start := time.Now()
+	if !rq.tellDeadline(start) {
+		rq.fail(504, exchange.ReasonTimeout)
+		return false
+	}
 	result.Attempts++
 	result.Server, result.ServerStatus = m.ID.String(), 0
 	rq.tried.Add(m.Live)
@@ -203,8 +209,7 @@ func (rq *request) attempt(m *backend.Member, deadline time.Time) (retry bool) {
 		rq.kept.rewind()
 		via = &rq.kept.via
 	}
-	start := time.Now()
-	err := pool(m).RoundTrip(via, &rq.out, rq.attemptDeadline(start, deadline), &rq.resp)
+	err := pool(m).RoundTrip(via, &rq.out, rq.attemptDeadline(start), &rq.resp)
 	headerTime := time.Since(start)
 	result.HeaderTime = headerTime
 	if err != nil {
@@ -225,8 +230,9 @@ func (rq *request) attempt(m *backend.Member, deadline time.Time) (retry bool) {
 	return false
 }
 
-// attemptDeadline is the earlier of the route's time-out and this attempt's.
-func (rq *request) attemptDeadline(start, deadline time.Time) time.Time {
+// attemptDeadline is the earlier of the whole request's time-out and this attempt's.
+func (rq *request) attemptDeadline(start time.Time) time.Time {
+	deadline := rq.until(rq.call.grace)
 	per := rq.route.Retry.PerTryTimeout
 	if per <= 0 {
 		return deadline
@@ -254,7 +260,7 @@ func (rq *request) attemptFailed(m *backend.Member, err error, took time.Duratio
 		rq.target.upstream.metrics.Retry(failure.String())
 		return true
 	}
-	if !deadline.IsZero() && !time.Now().Before(deadline) {
+	if !deadline.IsZero() && !time.Now().Before(deadline) || rq.callOver() {
 		failure = backend.FailureTimeout // whatever it was in the middle of
 	}
 	answer := failureAnswer[failure]
@@ -355,7 +361,12 @@ func (rq *request) bodyFailed(err error) backend.Failure {
 		rq.gone()
 		return backend.FailureClient
 	}
-	rq.ex.Result.Reason = exchange.ReasonBodyCut
-	rq.ex.Result.Aborted = !rq.callFailed()
-	return backend.FailureBody
+	status, reason, failure := 502, exchange.ReasonBodyCut, backend.FailureBody
+	if rq.callOver() {
+		// It was the client that wanted no more by now.
+		status, reason, failure = 504, exchange.ReasonTimeout, backend.FailureClient
+	}
+	rq.ex.Result.Reason = reason
+	rq.ex.Result.Aborted = !rq.endCall(status, reason)
+	return failure
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -91,6 +92,65 @@ func TestGRPCErrors(t *testing.T) {
 	}, "grpc-timeout: 1H")
 	f("no route", "12", exchange.ReasonNoRoute, setup{route: func(c *RouteConfig) { c.Host = "other.test" }})
 	f("broken off", "14", exchange.ReasonBodyCut, setup{servers: []string{cut}})
+	// Servers that know nothing of deadlines, and stream on.
+	for name, pause := range map[string]time.Duration{"silent": time.Hour, "endless": 0} {
+		on := startServer(t, streamingOn(pause))
+		f("its own deadline in a stream, "+name, "4", exchange.ReasonTimeout, setup{servers: []string{on}}, "grpc-timeout: 50m")
+	}
+}
+
+// streamingOn is a server that answers a call with one message after the other.
+func streamingOn(pause time.Duration) script {
+	return func(c net.Conn, r *bufio.Reader) {
+		if _, _, err := readRequest(r); err != nil {
+			return
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, _ = io.Copy(io.Discard, r)
+		}()
+		_, err := io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n")
+		for message := "5\r\n\x00\x00\x00\x00\x00\r\n"; err == nil; {
+			if _, err = io.WriteString(c, message); err == nil && pause > 0 {
+				select {
+				case <-ended:
+				case <-time.After(pause):
+				}
+			}
+		}
+		<-ended
+	}
+}
+
+// TestGRPCTimeoutWritten: what is written is never longer than what is left, and as near
+// to it as eight digits can be.
+func TestGRPCTimeoutWritten(t *testing.T) {
+	for left, want := range map[time.Duration]string{
+		1:                              "1n",
+		99999999:                       "99999999n",
+		100 * time.Millisecond:         "100000u",
+		time.Second + 1:                "1000000u",
+		100*time.Second - 1:            "99999999u",
+		100 * time.Second:              "100000m",
+		99999999*time.Millisecond + 1:  "99999999m",
+		100000*time.Second + 999999999: "100000S",
+		99999999 * time.Second:         "99999999S",
+		1e8*time.Second + time.Second:  "1666666M",
+		1e6 * time.Hour:                "60000000M",
+	} {
+		if got := string(appendGRPCTimeout(nil, left)); got != want {
+			t.Errorf("%v: got %s; want %s", left, got, want)
+		}
+	}
+	for range 10000 {
+		left := 1 + time.Duration(rand.Int64N(int64(1)<<rand.IntN(62)))
+		text := appendGRPCTimeout(nil, left)
+		got, ok := grpcTimeout(text)
+		if !ok || got > left || got < left-left/100000 {
+			t.Fatalf("%v: wrote %s, read as %v, %v", left, text, got, ok)
+		}
+	}
 }
 
 func TestGRPCTimeout(t *testing.T) {

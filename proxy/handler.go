@@ -117,8 +117,9 @@ func NewTable(o TableOptions) (*Table, error) {
 // Proxy is the handler that every front calls.
 type Proxy struct {
 	// immutable
-	logger *zap.Logger
-	handle handler
+	logger    *zap.Logger
+	handle    handler
+	callGrace time.Duration
 
 	// atomic
 	table atomic.Pointer[Table]
@@ -128,7 +129,7 @@ type Proxy struct {
 
 // New makes a Proxy that routes by t.
 func New(t *Table, logger *zap.Logger) *Proxy {
-	p := &Proxy{logger: logger}
+	p := &Proxy{logger: logger, callGrace: callGrace}
 	p.pool.New = func() any { return p.newRequest() }
 	p.handle = p.chain()
 	p.table.Store(t)

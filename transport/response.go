@@ -26,6 +26,7 @@ type Response struct {
 	upload   *upload
 	sentAt   time.Time
 	deadline time.Time // of the head, the zero time for none
+	endBy    time.Time // of the body, the zero time for none
 	keep     bool      // the connection may be used again once the body is read
 	body     body
 }
@@ -95,6 +96,10 @@ func (r *Response) Body() io.Reader {
 	}
 	return &r.body
 }
+
+// EndBy bounds the body: what has not been read by then times out. It is to be called
+// before the body is read.
+func (r *Response) EndBy(at time.Time) { r.endBy = at }
 
 func (b *body) trailers() exchange.Header { return b.trailer }
 
@@ -180,7 +185,13 @@ func (b *body) Read(p []byte) (int, error) {
 }
 
 func (b *body) read(p []byte) (int, error) {
-	b.deadline = time.Now().Add(b.r.config().BodyIdleTimeout)
+	now := time.Now()
+	b.deadline = now.Add(b.r.config().BodyIdleTimeout)
+	if end := b.r.endBy; !end.IsZero() && end.Before(b.deadline) {
+		if b.deadline = end; !now.Before(end) {
+			return 0, errTimeout
+		}
+	}
 	switch b.kind {
 	case bodyLength:
 		n, err := b.take(p)
