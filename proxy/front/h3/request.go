@@ -21,7 +21,7 @@ const smallBody = 8 << 10
 
 // fill makes the exchange of a request. A status that is not 0 says how to refuse it.
 func (s *stream) fill() (status int, reason exchange.Reason) {
-	s.exch = exchange.Exchange{Client: s, Start: time.Now()}
+	s.exch = exchange.Exchange{Client: s, Left: s.r.Context().Done(), Start: time.Now()}
 	req := &s.exch.Request
 	var size int
 	req.Header, size = fields(s.r.Header)
