@@ -83,7 +83,8 @@ func BodyAllowed(method []byte, status int) bool {
 // written in order, and every front must supply all of it.
 type Client interface {
 	// Inform sends an interim response (1xx, not 101) at once. It is a no-op for
-	// clients that cannot take one (HTTP/1.0).
+	// clients that cannot take one (HTTP/1.0), and so is a 100 for one that waits for
+	// it: when the body is asked for is the front's to say.
 	Inform(*Response) error
 	// Start sends the head of the final response. That of a body of known length
 	// may wait for the first body bytes as they do. The front keeps r until the

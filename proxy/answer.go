@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"sync/atomic"
 
 	"drover/exchange"
 )
@@ -100,9 +101,13 @@ var errRouteBodyTooLarge = errors.New("request body over the route's max_body_si
 // limit, and remembers how it broke.
 type countedBody struct {
 	reader io.Reader
+	length int64 // as exchange.Request.ContentLength
 	limit  int64 // 0 for none
 	n      int64
 	err    error
+
+	// atomic
+	through atomic.Bool // all of it was read
 }
 
 func (b *countedBody) Read(p []byte) (int, error) {
@@ -113,6 +118,9 @@ func (b *countedBody) Read(p []byte) (int, error) {
 	}
 	if err != nil && err != io.EOF { //nolint:errorlint // io.Reader's contract is this very value.
 		b.err = err
+	}
+	if err == io.EOF || b.length >= 0 && b.n >= b.length { //nolint:errorlint // see above.
+		b.through.Store(true)
 	}
 	return n, err
 }

@@ -195,3 +195,21 @@ func TestInterimRules(t *testing.T) {
 		}
 	}
 }
+
+// TestBodyThrough: a body is known to be read to its end before that is told to the
+// server, who may answer at once.
+func TestBodyThrough(t *testing.T) {
+	for _, c := range []struct {
+		length int64
+		reads  int // of one byte, out of two
+		want   bool
+	}{{2, 0, false}, {2, 1, false}, {2, 2, true}, {2, 3, true}, {exchange.LengthUnknown, 2, false}, {exchange.LengthUnknown, 3, true}} {
+		b := countedBody{reader: strings.NewReader("ab"), length: c.length}
+		for range c.reads {
+			_, _ = b.Read(make([]byte, 1)) // an end is what the last one is for.
+		}
+		if got := b.through.Load(); got != c.want {
+			t.Errorf("length %d, read %d times: got %v; want %v", c.length, c.reads, got, c.want)
+		}
+	}
+}

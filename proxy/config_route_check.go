@@ -183,7 +183,7 @@ func (c *RespondConfig) Validate() error {
 	switch {
 	case c.Status < 200 || c.Status > 599:
 		faults.add("status", "got %d; want 200 to 599", c.Status)
-	case (c.Status == 204 || c.Status == 304) && c.Body != "":
+	case (c.Status == 204 || c.Status == 205 || c.Status == 304) && c.Body != "":
 		faults.add("body", "got %d bytes for status %d, which has no body; want none", len(c.Body), c.Status)
 	}
 	faults.put("content_type", checkFieldValue(c.ContentType))

@@ -109,6 +109,7 @@ func TestRouteConfigFaults(t *testing.T) {
 		{func(c *RouteConfig) { c.Upstream, c.Redirect = "", &RedirectConfig{To: "", Status: 308} }, "redirect.to: got nothing"},
 		{func(c *RouteConfig) { c.Upstream, c.Respond = "", &RespondConfig{Status: 99} }, "respond.status: got 99; want 200 to 599"},
 		{func(c *RouteConfig) { c.Upstream, c.Respond = "", &RespondConfig{Status: 204, Body: "x"} }, "respond.body: got 1 bytes for status 204"},
+		{func(c *RouteConfig) { c.Upstream, c.Respond = "", &RespondConfig{Status: 205, Body: "x"} }, "respond.body: got 1 bytes for status 205"},
 		{func(c *RouteConfig) { c.Upstream, c.Respond = "", &RespondConfig{Status: 200, ContentType: "a\r\nb"} }, `respond.content_type: got the control character '\r' at byte 2`},
 		{func(c *RouteConfig) { c.StripPrefix = "api" }, `strip_prefix: got "api"; want it to begin with "/"`},
 		{func(c *RouteConfig) { c.Rewrite = &RewriteConfig{} }, "rewrite.regexp: got nothing"},

@@ -72,7 +72,7 @@ func (rq *request) prepare() {
 	rq.route.RequestOps.Apply(&rq.header, rq.vars())
 	rq.out.Header = rq.header
 	if ex.Request.Body != nil {
-		rq.body.reader = ex.Request.Body
+		rq.body.reader, rq.body.length = ex.Request.Body, ex.Request.ContentLength
 		rq.out.Body = &rq.body
 		if rq.worthKeeping() {
 			rq.kept = keep(&rq.via, &rq.body, int64(rq.route.Retry.MaxBufferedBody))

@@ -2,29 +2,30 @@ package proxy
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
+
+	"drover/transport"
 
 	"github.com/goccy/go-yaml"
 )
 
 // hostile is one message of testdata/hostile.
 type hostile struct {
-	name, raw, want string
-	ends            bool // the connection ends with the message
+	class, name, want string
+	raw               string   // of HTTP/1.1
+	frames            []string // or of HTTP/2
+	method            string   // of the request that a response answers
+	late              string   // what the server sends when the client has its answer
+	ends              bool     // the connection ends with the message
 }
 
 // loadHostile reads a class of messages.
@@ -35,22 +36,36 @@ func loadHostile(t *testing.T, path string) []hostile {
 		t.Fatal(err)
 	}
 	var entries []struct {
-		Name, Raw, Want string
-		Each            []string
-		Times           int
-		Ends            bool
+		Name, Raw, Want, Method, Late string
+		Frames, Each                  []string
+		Times                         int
+		Ends                          bool
 	}
 	if err := yaml.UnmarshalWithOptions(text, &entries, yaml.Strict()); err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
+	class := strings.TrimSuffix(filepath.Base(path), ".yaml")
 	var all []hostile
 	for _, e := range entries {
 		if e.Each == nil {
 			e.Each = []string{""}
 		}
+		if e.Method == "" {
+			e.Method = "GET"
+		}
 		for i, value := range e.Each {
-			raw := strings.ReplaceAll(e.Raw, "{}", strings.Repeat(value, max(e.Times, 1)))
-			all = append(all, hostile{fmt.Sprintf("%s %d", e.Name, i), latin1(raw), e.Want, e.Ends})
+			short := strings.NewReplacer("$get", headOf("GET"), "$post", headOf("POST"))
+			fill := func(s string) string {
+				return latin1(short.Replace(strings.ReplaceAll(s, "{}", strings.Repeat(value, max(e.Times, 1)))))
+			}
+			h := hostile{
+				class: class, name: fmt.Sprintf("%s %d", e.Name, i), want: e.Want, raw: fill(e.Raw),
+				method: e.Method, late: fill(e.Late), ends: e.Ends,
+			}
+			for _, f := range e.Frames {
+				h.frames = append(h.frames, fill(f))
+			}
+			all = append(all, h)
 		}
 	}
 	return all
@@ -65,153 +80,44 @@ func latin1(text string) string {
 	return string(b)
 }
 
-// strict is what one request says, in the simplest reading of RFC 9112 that takes
-// nothing but what that allows.
-type strict struct {
-	method, target, host, body string
-	fields                     map[string][]string // names in lower case
-	trailers                   []string
+// arrival is a request as a server has read it.
+type arrival struct {
+	*message
+	conn int // the number of the connection that it came on
 }
 
-var (
-	errBad = errors.New("not a request")
-	errCut = errors.New("not a whole request")
-)
-
-const token = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-func isStrictToken(s string) bool { return s != "" && strings.Trim(s, token) == "" }
-
-// readStrict reads one request.
-func readStrict(r *bufio.Reader) (*strict, error) {
-	line, err := strictLine(r)
-	for ; err == nil && line == ""; line, err = strictLine(r) { // RFC 9112, section 2.2
-	}
-	if err != nil {
-		return nil, err
-	}
-	parts := strings.Split(line, " ")
-	if len(parts) != 3 || !isStrictToken(parts[0]) || parts[1] == "" || parts[2] != "HTTP/1.1" {
-		return nil, fmt.Errorf("%w: line %q", errBad, line)
-	}
-	s := &strict{method: parts[0], target: parts[1]}
-	if s.fields, err = strictFields(r); err != nil {
-		return nil, err
-	}
-	if len(s.fields["host"]) != 1 {
-		return nil, fmt.Errorf("%w: hosts %q", errBad, s.fields["host"])
-	}
-	s.host = s.fields["host"][0]
-	lengths, codings := s.fields["content-length"], s.fields["transfer-encoding"]
-	switch {
-	case len(lengths)+len(codings) > 1:
-		return nil, fmt.Errorf("%w: lengths %q, codings %q", errBad, lengths, codings)
-	case len(codings) == 1 && !strings.EqualFold(codings[0], "chunked"):
-		return nil, fmt.Errorf("%w: coding %q", errBad, codings[0])
-	case len(codings) == 1:
-		return s, s.chunks(r)
-	case len(lengths) == 1:
-		n, err := strconv.ParseUint(lengths[0], 10, 31)
-		if err != nil || lengths[0][0] == '+' {
-			return nil, fmt.Errorf("%w: length %q", errBad, lengths[0])
-		}
-		body := make([]byte, n)
-		if _, err := io.ReadFull(r, body); err != nil {
-			return nil, errCut
-		}
-		s.body = string(body)
-	}
-	return s, nil
-}
-
-// strictLine reads up to CRLF, which alone ends a line.
-func strictLine(r *bufio.Reader) (string, error) {
-	line, err := r.ReadString('\n')
-	switch {
-	case err != nil && line == "":
-		return "", io.EOF
-	case err != nil:
-		return "", errCut
-	case !strings.HasSuffix(line, "\r\n"):
-		return "", fmt.Errorf("%w: line end of %q", errBad, line)
-	}
-	line = line[:len(line)-2]
-	for i := range len(line) {
-		if c := line[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return "", fmt.Errorf("%w: control in %q", errBad, line)
-		}
-	}
-	return line, nil
-}
-
-func strictFields(r *bufio.Reader) (map[string][]string, error) {
-	fields := map[string][]string{}
-	for {
-		line, err := strictLine(r)
-		if errors.Is(err, io.EOF) {
-			err = errCut
-		}
-		if err != nil || line == "" {
-			return fields, err
-		}
-		name, value, ok := strings.Cut(line, ":")
-		if !ok || !isStrictToken(name) {
-			return nil, fmt.Errorf("%w: field %q", errBad, line)
-		}
-		name = strings.ToLower(name)
-		fields[name] = append(fields[name], strings.Trim(value, " \t"))
-	}
-}
-
-func (s *strict) chunks(r *bufio.Reader) error {
-	for {
-		line, err := strictLine(r)
-		if err != nil {
-			return errors.Join(errCut, err)
-		}
-		size, _, _ := strings.Cut(line, ";")
-		n, err := strconv.ParseUint(strings.TrimRight(size, " \t"), 16, 31)
-		if err != nil || strings.ContainsAny(size[:1], "+-") {
-			return fmt.Errorf("%w: chunk size %q", errBad, line)
-		}
-		if n == 0 {
-			break
-		}
-		data := make([]byte, n+2)
-		if _, err := io.ReadFull(r, data); err != nil {
-			return errCut
-		}
-		if string(data[n:]) != "\r\n" {
-			return fmt.Errorf("%w: chunk end %q", errBad, data[n:])
-		}
-		s.body += string(data[:n])
-	}
-	trailers, err := strictFields(r)
-	for name, values := range trailers {
-		s.trailers = append(s.trailers, name+": "+strings.Join(values, ", "))
-	}
-	return err
-}
-
-// recorder is a server that notes what arrives.
+// recorder is a server that notes what arrives. It answers 200.
 type recorder struct {
-	mu   sync.Mutex
-	got  []*strict
-	errs []error // of what was no request
+	mu    sync.Mutex
+	conns int
+	got   []arrival
+	errs  []error // of what was no request
+}
+
+// connection gives a new one its number.
+func (rec *recorder) connection() int {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	rec.conns++
+	return rec.conns
+}
+
+// note keeps what was read, unless it was cut.
+func (rec *recorder) note(conn int, m *message, err error) {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	switch {
+	case err == nil:
+		rec.got = append(rec.got, arrival{m, conn})
+	case errors.Is(err, errBad):
+		rec.errs = append(rec.errs, err)
+	}
 }
 
 func (rec *recorder) play(c net.Conn, r *bufio.Reader) {
-	for {
-		s, err := readStrict(r)
-		rec.mu.Lock()
-		switch {
-		case err == nil:
-			rec.got = append(rec.got, s)
-		case errors.Is(err, errBad):
-			rec.errs = append(rec.errs, err)
-		}
-		rec.mu.Unlock()
-		if err != nil {
+	for conn := rec.connection(); ; {
+		m, err := readStrict(r)
+		if rec.note(conn, m, err); err != nil {
 			return
 		}
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") // the client sees.
@@ -219,7 +125,7 @@ func (rec *recorder) play(c net.Conn, r *bufio.Reader) {
 }
 
 // taken gives what has arrived since the last call.
-func (rec *recorder) taken() ([]*strict, []error) {
+func (rec *recorder) taken() ([]arrival, []error) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	got, errs := rec.got, rec.errs
@@ -229,42 +135,95 @@ func (rec *recorder) taken() ([]*strict, []error) {
 
 const smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 
+// trial is drover before a recorder.
+type trial struct {
+	*recorder
+	*bed
+	h2 bool // the server speaks HTTP/2
+}
+
+func startTrial(t *testing.T, h2 bool) *trial {
+	tr := &trial{recorder: &recorder{}, h2: h2}
+	s := setup{}
+	if s.servers = []string{startServer(t, tr.play)}; h2 {
+		s.servers = []string{startServer(t, tr.playH2)}
+		s.transport = func(c *transport.Config) { c.Protocol = transport.ProtocolH2C }
+	}
+	tr.bed = startBed(t, s)
+	return tr
+}
+
 // TestHostileRequests: see testdata/hostile/README.md.
 func TestHostileRequests(t *testing.T) {
-	rec := &recorder{}
-	b := startBed(t, setup{servers: []string{startServer(t, rec.play)}})
 	files, err := filepath.Glob("testdata/hostile/*.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
 	count := 0
-	for _, path := range files {
-		if filepath.Base(path) == "responses.yaml" {
-			continue
-		}
-		for _, h := range loadHostile(t, path) {
-			count++
-			for len(b.results) > 0 {
-				<-b.results // they are of no interest, and must not fill up.
-			}
-			t.Run(strings.TrimSuffix(filepath.Base(path), ".yaml")+"/"+h.name, func(t *testing.T) {
-				switch h.want {
-				case "forward":
-					rec.forwarded(t, b, h.raw)
-				case "unrouted":
-					rec.refused(t, b, h.raw, "", "404")
-				default:
-					rec.refused(t, b, h.raw, smuggled, h.want)
+	for server, h2 := range map[string]bool{"to HTTP1": false, "to HTTP2": true} {
+		t.Run(server, func(t *testing.T) {
+			tr := startTrial(t, h2)
+			count = 0
+			for _, path := range files {
+				if strings.HasSuffix(path, "responses.yaml") {
+					continue
 				}
-			})
-		}
+				for _, h := range loadHostile(t, path) {
+					count++
+					t.Run(h.class+"/"+h.name, func(t *testing.T) { tr.try(t, h) })
+				}
+			}
+		})
 	}
 	t.Logf("%d requests", count)
 }
 
-// forwarded wants a message to arrive as what it says.
-func (rec *recorder) forwarded(t *testing.T, b *bed, raw string) {
-	want, err := readStrict(bufio.NewReader(strings.NewReader(raw)))
+func (tr *trial) try(t *testing.T, h hostile) {
+	tr.drain()
+	switch {
+	case h.frames != nil:
+		tr.tryH2(t, h)
+	case h.want == "forward":
+		tr.forwarded(t, h)
+	case h.want == "unrouted":
+		tr.unrouted(t, h)
+	case h.want == "gone":
+		tr.gone(t, h)
+	default:
+		tr.refused(t, h, "")
+		tr.refused(t, h, get("/first"))
+	}
+}
+
+// drain drops the results of exchanges, which are of no interest and must not fill up.
+func (b *bed) drain() {
+	for len(b.results) > 0 {
+		<-b.results
+	}
+}
+
+// arrived gives the one request that has arrived.
+func (tr *trial) arrived(t *testing.T) arrival {
+	t.Helper()
+	got, errs := tr.taken()
+	if len(got) != 1 || len(errs) > 0 {
+		t.Fatalf("%d requests arrived, and %v", len(got), errs)
+	}
+	return got[0]
+}
+
+// nothing wants nothing whole to have arrived.
+func (tr *trial) nothing(t *testing.T) {
+	t.Helper()
+	if got, errs := tr.taken(); len(got)+len(errs) > 0 {
+		t.Errorf("%d requests arrived, and %v", len(got), errs)
+	}
+}
+
+// forwarded wants a message to arrive as what it says, and to leave both connections
+// where the next one begins.
+func (tr *trial) forwarded(t *testing.T, h hostile) {
+	want, err := readStrict(bufio.NewReader(strings.NewReader(h.raw)))
 	if err != nil {
 		t.Fatalf("the parser of the test takes it for bad: %v", err)
 	}
@@ -272,131 +231,130 @@ func (rec *recorder) forwarded(t *testing.T, b *bed, raw string) {
 		i := strings.IndexAny(rest+"/", "/?")
 		want.host, want.target = rest[:i], "/"+strings.TrimPrefix(rest[i:], "/")
 	}
-	v := b.dial(t)
-	v.send(raw)
-	resp, err := http.ReadResponse(v.r, &http.Request{Method: want.method})
-	if err != nil || resp.StatusCode != 200 {
-		t.Fatalf("got %v, %v", resp, err)
+	v := tr.dial(t)
+	v.send(h.raw)
+	if resp, err := readStrictAnswer(v.r, want.method); err != nil || resp.status != 200 {
+		t.Fatalf("got %+v, %v", resp, err)
 	}
-	got, errs := rec.taken()
-	if len(got) != 1 || len(errs) > 0 {
-		t.Fatalf("%d requests arrived, and %v", len(got), errs)
+	got := tr.arrived(t)
+	tr.compare(t, got, want)
+	if slices.ContainsFunc(values(want.fields, "Connection"), func(list string) bool { return strings.Contains(list, "close") }) {
+		if rest, err := io.ReadAll(v.r); len(rest) > 0 || err != nil {
+			t.Errorf("got %q, %v behind the answer; want the end", rest, err)
+		}
+		v = tr.dial(t)
 	}
-	g := got[0]
-	if g.method != want.method || g.target != want.target || g.host != want.host || g.body != want.body {
-		t.Errorf("got %s %s for %s with %q; want %s %s for %s with %q", g.method, g.target, g.host, g.body,
+	v.send(get("/next"))
+	if resp, err := readStrictAnswer(v.r, "GET"); err != nil || resp.status != 200 {
+		t.Fatalf("the next request got %+v, %v", resp, err)
+	}
+	if next := tr.arrived(t); next.target != "/next" || next.conn != got.conn {
+		t.Errorf("got %s on connection %d; want /next on %d", next.target, next.conn, got.conn)
+	}
+}
+
+// notForServers are the fields of a client that no server gets as they are: those of the
+// connection, of the framing, and those that are drover's own to write.
+var notForServers = []string{
+	"connection", "content-length", "expect", "forwarded", "host", "http2-settings", "keep-alive", "proxy-authorization",
+	"proxy-connection", "te", "transfer-encoding", "upgrade", "x-real-ip",
+}
+
+// ofDrover are those that servers get all the same: compare looks at each.
+var ofDrover = []string{
+	"connection", "content-length", "host", "te", "transfer-encoding", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto",
+}
+
+// compare holds what arrived against what the client said.
+func (tr *trial) compare(t *testing.T, got arrival, want *message) {
+	t.Helper()
+	if got.method != want.method || got.target != want.target || got.host != want.host || got.body != want.body {
+		t.Errorf("got %s %s for %s with %q; want %s %s for %s with %q", got.method, got.target, got.host, got.body,
 			want.method, want.target, want.host, want.body)
 	}
-	if strings.Join(g.trailers, "|") != strings.Join(want.trailers, "|") {
-		t.Errorf("got trailers %q; want %q", g.trailers, want.trailers)
-	}
-	if f := g.fields["x-forwarded-for"]; len(f) != 1 || !strings.HasSuffix(f[0], "127.0.0.1") {
-		t.Errorf("got X-Forwarded-For %q; want drover's word at its end", f)
-	}
-	got1, want1 := endToEnd(g), endToEnd(want)
-	if !maps.EqualFunc(got1, want1, slices.Equal) {
+	streamed := len(values(want.fields, "Transfer-Encoding")) > 0 || want.h2 && len(values(want.fields, "Content-Length")) == 0
+	fold := tr.h2 || want.h2
+	got1 := endToEnd(got.fields, fold, func(name string) bool { return slices.Contains(ofDrover, name) })
+	want1 := endToEnd(want.fields, fold, func(name string) bool {
+		name = strings.ReplaceAll(name, "_", "-")
+		return slices.Contains(notForServers, name) || strings.HasPrefix(name, "x-forwarded-") || name == "trailer" && !streamed
+	})
+	if !slices.Equal(got1, want1) {
 		t.Errorf("got the fields %q; want %q", got1, want1)
 	}
-}
-
-// notEndToEnd are the fields that a proxy does not pass on as they are: those of the
-// connection, of the framing, and those that are its own to write.
-var notEndToEnd = []string{
-	"connection", "content-length", "expect", "forwarded", "host", "http2-settings", "keep-alive", "proxy-authorization",
-	"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto",
-	"x-real-ip",
-}
-
-// endToEnd are the fields that must arrive as they were sent (RFC 9110, section 7.6.1).
-func endToEnd(s *strict) map[string][]string {
-	fields := maps.Clone(s.fields)
-	for _, list := range s.fields["connection"] {
-		for name := range strings.SplitSeq(list, ",") {
-			delete(fields, strings.ToLower(strings.TrimSpace(name)))
+	all := func(string) bool { return false }
+	if got1, want1 = endToEnd(got.trailers, fold, all), endToEnd(want.trailers, fold, all); !slices.Equal(got1, want1) {
+		t.Errorf("got trailers %q; want %q", got1, want1)
+	}
+	for name, allowed := range map[string][]string{
+		"Connection": {"TE", "TE, Upgrade", "Upgrade"}, "TE": {"trailers"}, "Transfer-Encoding": {"chunked"},
+		"X-Forwarded-Proto": {"http"}, "X-Forwarded-Host": {want.host},
+	} {
+		if list := values(got.fields, name); len(list) > 1 || len(list) == 1 && !slices.Contains(allowed, list[0]) {
+			t.Errorf("got %s %q; want one of %q or none", name, list, allowed)
 		}
 	}
-	maps.DeleteFunc(fields, func(name string, _ []string) bool {
-		return slices.Contains(notEndToEnd, strings.ReplaceAll(name, "_", "-"))
-	})
-	return fields
+	if list := values(got.fields, "X-Forwarded-For"); len(list) != 1 || !strings.HasSuffix(list[0], "127.0.0.1") {
+		t.Errorf("got X-Forwarded-For %q; want drover's word at its end", list)
+	}
+	lengths := values(got.fields, "Content-Length")
+	if n := len(lengths); n > 1 || n == 0 && len(values(want.fields, "Content-Length")) > 0 {
+		t.Errorf("got lengths %q", lengths)
+	} else if n == 1 && strings.TrimLeft(lengths[0], "0") != strings.TrimLeft(fmt.Sprint(len(want.body)), "0") {
+		t.Errorf("got length %q; want %d", lengths[0], len(want.body))
+	}
 }
 
-// refused wants a message to be answered with a status, the connection to close, and
-// nothing whole to arrive.
-func (rec *recorder) refused(t *testing.T, b *bed, raw, behind, status string) {
-	v := b.dial(t)
-	_, _ = io.WriteString(v, raw+behind) // drover may have closed by now.
+// unrouted wants a message to be answered with 404.
+func (tr *trial) unrouted(t *testing.T, h hostile) {
+	v := tr.dial(t)
+	v.send(h.raw)
+	if resp, err := readStrictAnswer(v.r, "GET"); err != nil || resp.status != 404 {
+		t.Errorf("got %+v, %v; want 404", resp, err)
+	}
+	tr.nothing(t)
+}
+
+// gone wants no answer at all to a client that is gone.
+func (tr *trial) gone(t *testing.T, h hostile) {
+	v := tr.dial(t)
+	v.send(h.raw)
 	_ = v.CloseWrite()
-	answer, err := io.ReadAll(v.r)
-	if err != nil && len(answer) == 0 {
-		t.Fatal(err)
+	if got, err := io.ReadAll(v.r); err != nil || len(got) > 0 {
+		t.Errorf("got %q, %v; want the end", got, err)
 	}
-	if !bytes.HasPrefix(answer, []byte("HTTP/1.1 "+status+" ")) || bytes.Count(answer, []byte("HTTP/1.1 ")) != 1 {
-		t.Errorf("got %.200q; want one answer of status %s", answer, status)
-	}
-	if got, errs := rec.taken(); len(got)+len(errs) > 0 {
-		t.Errorf("%d requests arrived, and %v", len(got), errs)
-	}
+	tr.nothing(t)
 }
 
-// TestHostileResponses: see testdata/hostile/README.md.
-func TestHostileResponses(t *testing.T) {
-	all := loadHostile(t, "testdata/hostile/responses.yaml")
-	for _, h := range all {
-		t.Run(h.name, func(t *testing.T) {
-			var mu sync.Mutex
-			conns := 0
-			b := startBed(t, setup{servers: []string{startServer(t, func(c net.Conn, r *bufio.Reader) {
-				mu.Lock()
-				conns++
-				first := conns == 1
-				mu.Unlock()
-				if _, _, err := readRequest(r); err != nil {
-					return
-				}
-				if first {
-					_, _ = io.WriteString(c, h.raw) // the client sees.
-					if h.want != "502" || h.ends {
-						return
-					}
-					// The connection stays open: nothing but the fault keeps it from being used.
-					if _, _, err := readRequest(r); err == nil {
-						_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nreused")
-					}
-					return
-				}
-				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext") // see above.
-			})}})
-			v := b.dial(t)
-			if err := v.SetDeadline(time.Now().Add(patience)); err != nil {
-				t.Fatal(err)
-			}
-			v.send(get("/"))
-			resp, err := http.ReadResponse(v.r, nil)
-			if err != nil {
-				if h.want != "cut" {
-					t.Fatal(err)
-				}
-				resp = nil
-			}
-			var body []byte
-			if resp != nil {
-				body, err = io.ReadAll(resp.Body)
-			}
-			switch {
-			case h.want == "cut" && err == nil:
-				t.Errorf("got a whole answer: %d %q", resp.StatusCode, body)
-			case h.want == "502" && (err != nil || resp.StatusCode != 502):
-				t.Errorf("got %d %q, %v", resp.StatusCode, body, err)
-			case h.want == "pass" && (err != nil || resp.StatusCode != 200 || string(body) != "ok"):
-				t.Errorf("got %d %q, %v", resp.StatusCode, body, err)
-			}
-			w := b.dial(t)
-			w.send(get("/next"))
-			if resp, body := w.answer(); resp.StatusCode != 200 || body != "next" {
-				t.Errorf("the next request got %d %q", resp.StatusCode, body)
-			}
-		})
+// refused wants a message to be answered with a status, nothing whole to arrive, and
+// nothing behind it to be answered. The client waits for drover to end the connection:
+// only a message that ends with it is followed by the client's end.
+func (tr *trial) refused(t *testing.T, h hostile, before string) {
+	t.Helper()
+	v := tr.dial(t)
+	_, _ = io.WriteString(v, before+h.raw) // drover may have closed by now.
+	if h.ends {
+		_ = v.CloseWrite()
+	} else {
+		_, _ = io.WriteString(v, smuggled)
 	}
-	t.Logf("%d responses", len(all))
+	if before != "" {
+		if resp, err := readStrictAnswer(v.r, "GET"); err != nil || resp.status != 200 {
+			t.Fatalf("the request before got %+v, %v", resp, err)
+		}
+		if first := tr.arrived(t); first.target != "/first" {
+			t.Errorf("got %s; want /first alone", first.target)
+		}
+	}
+	resp, err := readStrictAnswer(v.r, "GET")
+	if err != nil || fmt.Sprint(resp.status) != h.want || !slices.Equal(values(resp.fields, "Connection"), []string{"close"}) {
+		t.Fatalf("got %+v, %v; want status %s and close", resp, err, h.want)
+	}
+	if !h.ends {
+		_, _ = io.WriteString(v, smuggled) // see above.
+	}
+	if rest, err := io.ReadAll(v.r); err != nil || len(rest) > 0 {
+		t.Errorf("got %q, %v behind the answer; want the end", rest, err)
+	}
+	tr.nothing(t)
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -42,7 +43,7 @@ func TestAnswersWithoutBody(t *testing.T) {
 		{"HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 200, ""},
 		{"GET", "HTTP/1.1 204 No Content\r\n\r\n", 204, ""},
 		{"GET", "HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n", 205, "0"},
-		{"GET", "HTTP/1.1 205 Reset Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 205, ""},
+		{"GET", "HTTP/1.1 205 Reset Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 205, "0"},
 		{"GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n", 304, "7"},
 	} {
 		b := startBed(t, setup{servers: []string{startServer(t, answering(c.answer))}})
@@ -57,6 +58,47 @@ func TestAnswersWithoutBody(t *testing.T) {
 			if resp.StatusCode != c.status || len(body) > 0 || err != nil || resp.Header.Get("Content-Length") != c.length {
 				t.Errorf("%s, %q: got %d, length %q, body %q, %v", c.method, c.answer, resp.StatusCode, resp.Header.Get("Content-Length"), body, err)
 			}
+		}
+	}
+}
+
+// TestServersConnectionStays: clients that close, or mean to, leave the connection to the
+// server to the next one, and the server hears nothing of it.
+func TestServersConnectionStays(t *testing.T) {
+	rec := &recorder{}
+	b := startBed(t, setup{servers: []string{startServer(t, rec.play)}})
+	const post = " HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
+	for _, raw := range []string{
+		get("/"), "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nconnection: X-A, CLOSE\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: a\r\nProxy-Connection: close\r\nKeep-Alive: timeout=0\r\n\r\n", "HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+		"POST /" + post + "Connection: close\r\n\r\nhello", "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+		"POST /" + post + "Connection: close\r\nExpect: 100-continue\r\n\r\nhello",
+		"GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n", "POST / HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello",
+	} {
+		v := b.dial(t)
+		v.send(raw)
+		method, _, _ := strings.Cut(raw, " ")
+		if m, err := readStrictAnswer(v.r, method); err != nil || m.status != 200 {
+			t.Fatalf("%q: got %+v, %v", raw, m, err)
+		}
+		b.result(t)
+		_ = v.Close()
+	}
+	for range 2 {
+		c := b.dialH2(t)
+		if m, err := c.ask(1, "HEADERS END "+headOf("GET")); err != nil || m.status != 200 {
+			t.Fatalf("HTTP/2: got %+v, %v", m, err)
+		}
+		b.result(t)
+		_ = c.Close()
+	}
+	got, errs := rec.taken()
+	if len(got) != 13 || len(errs) > 0 {
+		t.Fatalf("%d requests arrived, and %v", len(got), errs)
+	}
+	for _, g := range got {
+		if list := values(g.fields, "Connection"); g.conn != 1 || len(list) > 0 {
+			t.Errorf("a request came on connection %d, with Connection %q; want all on one, without", g.conn, list)
 		}
 	}
 }

@@ -51,12 +51,16 @@ func (rq *request) replayable(cond RetryCondition) bool {
 	}
 }
 
-// uploading reports whether the client is not through with its body.
+// uploading reports whether the client is not through with its body. That the server
+// answers may show before that the last of it was sent.
 func (rq *request) uploading() bool {
-	if rq.kept != nil {
+	switch {
+	case rq.kept != nil:
 		return rq.kept.open()
+	case rq.out.Buffered != nil:
+		return false
 	}
-	return rq.resp.Uploading()
+	return rq.resp.Uploading() && !rq.body.through.Load()
 }
 
 // statusCondition names each status in the words of a route's retry rule.

@@ -218,6 +218,45 @@ func TestLeftovers(t *testing.T) {
 	})
 }
 
+// TestAnnouncedContent: a server that answers HEAD with the content, or sends some with
+// an answer that has none, may be slow to do it: the connection may be with its next
+// request by then. One on which content is announced has no next request.
+func TestAnnouncedContent(t *testing.T) {
+	for _, c := range []struct {
+		name, method, answer string
+		kept                 bool
+	}{
+		{"HEAD of a length", "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", false},
+		{"HEAD in chunks", "HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false},
+		{"HEAD of any length", "HEAD", "HTTP/1.1 200 OK\r\n\r\n", false},
+		{"HEAD of nothing", "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true},
+		{"HEAD, 304", "HEAD", "HTTP/1.1 304 Not Modified\r\n\r\n", true},
+		{"204 of a length", "GET", "HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\n", false},
+		{"204 in chunks", "GET", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", false},
+		{"204 of nothing", "GET", "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", true},
+		{"204", "GET", "HTTP/1.1 204 No Content\r\n\r\n", true},
+		{"304 of a length", "GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n", false},
+		{"304 in chunks", "GET", "HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n", false},
+		{"304", "GET", "HTTP/1.1 304 Not Modified\r\n\r\n", true},
+		{"205 of a length", "GET", "HTTP/1.1 205 Reset Content\r\nContent-Length: 3\r\n\r\n", false},
+		{"205 in chunks", "GET", "HTTP/1.1 205 Reset Content\r\nTransfer-Encoding: chunked\r\n\r\n", false},
+		{"205 of any length", "GET", "HTTP/1.1 205 Reset Content\r\n\r\n", false},
+		{"205 of nothing", "GET", "HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			pool := newPool(t, answer(t, c.answer))
+			for range 2 {
+				if r := run(pool, get(c.method)); r.err != nil || r.body != "" {
+					t.Errorf("got %+v", r)
+				}
+			}
+			if s := pool.Stats(); s.Reused == 1 != c.kept {
+				t.Errorf("stats %+v; want the connection kept: %v", s, c.kept)
+			}
+		})
+	}
+}
+
 // TestLeftoversTLS: nor may they under TLS, where they can be decrypted already, or wait
 // to be, and show in no poll then.
 func TestLeftoversTLS(t *testing.T) {

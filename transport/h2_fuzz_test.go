@@ -111,6 +111,11 @@ func FuzzH2Answer(f *testing.F) {
 			p.head(1, true, "grpc-status: 0")
 		},
 		func(p *h2peer) {
+			p.head(1, false, ":status: 100")
+			p.head(1, false, ":status: 205", "content-length: 3")
+			_ = p.WriteData(1, true, []byte("abc"))
+		},
+		func(p *h2peer) {
 			p.head(1, true, ":status: 204")
 			_ = p.WriteRSTStream(1, http2.ErrCodeNo)
 			_ = p.WritePriority(3, http2.PriorityParam{StreamDep: 1})
@@ -189,7 +194,7 @@ func readH2(text []byte) (got read, whole bool) {
 			if status, err := strconv.Atoi(frame.PseudoValue("status")); err == nil && status >= 200 {
 				got.status = status
 			}
-			ended = frame.StreamEnded() || got.status == 204 || got.status == 304 // which have no body.
+			ended = frame.StreamEnded() || got.status == 204 || got.status == 205 || got.status == 304 // which have no body.
 		case *http2.DataFrame:
 			if frame.StreamID != 1 {
 				continue

@@ -210,12 +210,10 @@ func (s *h2stream) takeInterim(b *h2block) error {
 	if s.interims++; s.interims > maxInterim {
 		return s.malformed(protocolf("got more than %d interim answers", maxInterim))
 	}
-	if b.status != 100 { // drover itself has answered Expect
-		s.interim = append(s.interim, exchange.Response{
-			Status: b.status, Header: b.header(), ContentLength: exchange.NoBody,
-		})
-		signal(s.events)
-	}
+	s.interim = append(s.interim, exchange.Response{
+		Status: b.status, Header: b.header(), ContentLength: exchange.NoBody,
+	})
+	signal(s.events)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"errors"
+	"net/http"
 	"time"
 
 	"drover/backend"
@@ -85,10 +86,10 @@ func (r *Response) readHeadH2() error {
 func (r *Response) frameH2(head exchange.Response, whole bool) {
 	r.Response = head
 	r.body = body{r: r}
-	empty := whole && r.stream.received == 0
+	empty := whole && r.stream.received == 0 && len(r.stream.trailer) == 0
 	switch {
-	case r.stream.noBody || empty && len(r.stream.trailer) == 0:
-		if r.ContentLength == exchange.LengthUnknown {
+	case empty, !r.hasContent():
+		if r.ContentLength == exchange.LengthUnknown || r.Status == http.StatusResetContent {
 			r.ContentLength = exchange.NoBody
 		}
 		r.body.done = true

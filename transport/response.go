@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"time"
 
 	"drover/backend"
@@ -71,11 +72,8 @@ func (r *Response) frame() error {
 		(r.ProtoMinor == 1 || hasToken(r.Header, "Connection", "keep-alive"))
 	r.body = body{r: r}
 	switch {
-	case !exchange.BodyAllowed(r.method, r.Status):
-		if f.chunked || r.ContentLength == exchange.LengthUnknown {
-			r.ContentLength = exchange.NoBody
-		}
-		r.body.done = true
+	case !r.hasContent():
+		r.withoutContent(f)
 	case f.chunked:
 		r.body.kind = bodyChunked
 		r.Trailer = r.body.trailers
@@ -86,6 +84,27 @@ func (r *Response) frame() error {
 		r.body.done = f.length == 0
 	}
 	return nil
+}
+
+// hasContent reports whether the client is to get content with the answer. With a 205
+// there must be none (RFC 9110, section 15.3.6), though it is framed as if there might:
+// clients that take it to end with its head would read content as their next answer.
+func (r *Response) hasContent() bool {
+	return r.Status != http.StatusResetContent && exchange.BodyAllowed(r.method, r.Status)
+}
+
+// withoutContent ends an answer with its head. Some servers send the content all the
+// same, and perhaps late, when the connection has its next request already, whose answer
+// it would be. So a connection is kept only where none is announced.
+func (r *Response) withoutContent(f framing) {
+	unknown := f.length == exchange.LengthUnknown
+	if f.chunked || f.length > 0 || unknown && exchange.BodyAllowed(nil, r.Status) {
+		r.keep = false
+	}
+	if f.chunked || unknown || r.Status == http.StatusResetContent {
+		r.ContentLength = exchange.NoBody
+	}
+	r.body.done = true
 }
 
 // Body gives the body, nil when there is none. It ends with io.EOF only when it was

@@ -149,7 +149,7 @@ func (r *Response) readHead(req *exchange.Request) error {
 			return nil
 		case r.Status >= 200:
 			return r.frame()
-		case r.Status != 100: // drover itself has answered Expect
+		default:
 			if err := r.client.Inform(&r.Response); err != nil {
 				return errClientGone
 			}

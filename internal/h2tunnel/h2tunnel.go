@@ -44,7 +44,7 @@ func open(ctx context.Context, conn net.Conn, address, path string, cfg *tls.Con
 		cfg.NextProtos = []string{http2.NextProtoTLS}
 		conn, url = tls.Client(conn, cfg), "https://"+address+path
 	}
-	client, err := (&http2.Transport{AllowHTTP: true}).NewClientConn(conn)
+	client, err := (&http2.Transport{AllowHTTP: true}).NewClientConn(conn) //nolint:staticcheck // that of net/http takes no connection that is there already.
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func open(ctx context.Context, conn net.Conn, address, path string, cfg *tls.Con
 	}
 	req.Header[":protocol"] = []string{"websocket"}
 	req.Header.Set("Sec-WebSocket-Version", "13")
-	resp, err := client.RoundTrip(req)
+	resp, err := client.RoundTrip(req) //nolint:bodyclose // the Tunnel closes it.
 	if err != nil {
 		return nil, err
 	}

@@ -158,8 +158,8 @@ func (cl *client) Inform(r *exchange.Response) error {
 		return errStarted
 	case r.Status < 100 || r.Status > 199 || r.Status == 101:
 		return fmt.Errorf("cannot send status %d as an interim response; want 1xx, not 101", r.Status)
-	case cl.req.minor == 0, r.Status == 100:
-		return nil // 100 is the front's own affair, see invite.
+	case cl.req.minor == 0, r.Status == 100 && cl.req.expects:
+		return nil // a client that waits for a 100 gets the front's own, see invite.
 	}
 	if cl.req.expects {
 		cl.inviting.Lock()

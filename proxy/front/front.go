@@ -214,13 +214,13 @@ func (f *Front) readmit(c *conn, client netip.AddrPort) refusal {
 
 // forget takes a connection that has ended off the list.
 func (f *Front) forget(c *conn) {
-	if f.opts.OnConn != nil {
-		f.opts.OnConn(-1)
-	}
 	f.mu.Lock()
 	delete(f.conns, c)
 	f.admission.leave(c.remote.Addr())
 	f.mu.Unlock()
+	if f.opts.OnConn != nil {
+		f.opts.OnConn(-1)
+	}
 	c.running.Done()
 	f.checkEmpty()
 }

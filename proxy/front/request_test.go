@@ -1,6 +1,7 @@
 package front
 
 import (
+	"io"
 	"strconv"
 	"strings"
 	"testing"
@@ -186,6 +187,65 @@ func TestRequests(t *testing.T) {
 			default:
 			}
 		})
+	}
+}
+
+// TestRefusedConnectionsEnd: behind a refusal drover ends the connection, whatever its
+// client does: wait for more, or send more, of which nothing is heard.
+func TestRefusedConnectionsEnd(t *testing.T) {
+	handler := func(ex *exchange.Exchange) {
+		if ex.Request.Body == nil {
+			t.Errorf("%s %s was handled", ex.Request.Method, ex.Request.Target)
+			return
+		}
+		if _, err := io.ReadAll(ex.Request.Body); err == nil {
+			t.Error("a malformed body was whole")
+		}
+		if ex.Client.Start(&exchange.Response{Status: 400, ContentLength: exchange.NoBody}) != nil {
+			t.Error("cannot answer")
+		}
+	}
+	cert := writeCert(t, "a.test")
+	dials := map[string]func(t *testing.T) (*testFront, *testConn){
+		"plain": func(t *testing.T) (*testFront, *testConn) {
+			tf := serveTest(t, nil, handler)
+			return tf, tf.dial(t)
+		},
+		"TLS": func(t *testing.T) (*testFront, *testConn) {
+			tf := serveTest(t, withTLS("1.2", cert), handler)
+			return tf, tf.mustDialTLS(t)
+		},
+	}
+	for what, raw := range map[string]string{
+		"head": "GET / HTTP/1.1\r\nHost : a.test\r\n\r\n",
+		"body": "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+	} {
+		for wire, dial := range dials {
+			t.Run(what+", silent, "+wire, func(t *testing.T) {
+				t.Parallel()
+				tf, c := dial(t)
+				if got := c.send(raw).rest(); strings.Count(got, "HTTP/1.1 ") != 1 || !strings.HasPrefix(got, "HTTP/1.1 400 ") {
+					t.Errorf("got %q; want 400 and the end", got)
+				}
+				tf.waitOpen(t, 0) // the client has closed nothing.
+			})
+			t.Run(what+", talking, "+wire, func(t *testing.T) {
+				t.Parallel()
+				tf, c := dial(t)
+				c.send(raw)
+				if head := c.head(); !strings.HasPrefix(head, "HTTP/1.1 400 ") {
+					t.Fatalf("got %q; want 400", head)
+				}
+				sent, err := 0, error(nil)
+				for more := strings.Repeat("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", 1000); err == nil && sent < 1<<30; sent += len(more) {
+					_, err = io.WriteString(c.Conn, more)
+				}
+				if isTimeout(err) || err == nil {
+					t.Errorf("%d bytes were taken behind the refusal, then %v; want the connection ended", sent, err)
+				}
+				tf.waitOpen(t, 0)
+			})
+		}
 	}
 }
 

@@ -252,7 +252,7 @@ func appendChunkSize(dst []byte, n int) []byte {
 func appendLastChunk(dst []byte, trailer exchange.Header) []byte {
 	dst = append(dst, "0\r\n"...)
 	for i := range trailer {
-		if kindOf(trailer[i].Name).passesOn() && !exchange.EqualFold(trailer[i].Name, "Host") {
+		if !exchange.HeadOnly(trailer[i].Name) {
 			dst = appendField(dst, trailer[i].Name, trailer[i].Value)
 		}
 	}

@@ -266,8 +266,10 @@ func TestInform(t *testing.T) {
 		started <- ex.Client.Inform(&exchange.Response{Status: 103})
 	})
 	c := tf.dial(t).send(get11)
-	if got, want := c.head(), "HTTP/1.1 103 Early Hints | Link: </a>"; got != want {
-		t.Errorf("got %q before the answer; want %q", got, want)
+	for _, want := range []string{"HTTP/1.1 100 Continue | Link: </a>", "HTTP/1.1 103 Early Hints | Link: </a>"} {
+		if got := c.head(); got != want {
+			t.Errorf("got %q before the answer; want %q", got, want)
+		}
 	}
 	started <- nil
 	if got, want := c.head(), "HTTP/1.1 200 OK | Content-Length: 2"; got != want {
@@ -276,6 +278,14 @@ func TestInform(t *testing.T) {
 	if err := <-started; !errors.Is(err, errStarted) {
 		t.Errorf("inform after start gave %v", err)
 	}
+	// To a client that waits for it, a 100 says to send the body, which is not the server's
+	// to say.
+	waits := tf.dial(t).send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
+	started <- nil
+	if got, want := waits.rest(), "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n"; !strings.HasPrefix(got, want) {
+		t.Errorf("a client that waits for a 100 got %q", got)
+	}
+	<-started
 	old := tf.dial(t).send(get10)
 	started <- nil
 	if got := old.head(); !strings.HasPrefix(got, "HTTP/1.1 200") {

@@ -55,8 +55,8 @@ func (s *stream) Inform(r *exchange.Response) error {
 		return errStarted
 	case r.Status < 100 || r.Status > 199 || r.Status == 101:
 		return fmt.Errorf("cannot send status %d as an interim response; want 1xx, not 101", r.Status)
-	case r.Status == 100:
-		return nil // that is the front's own affair.
+	case r.Status == 100 && s.head.expects:
+		return nil // the client gets the front's own, see askOn.
 	}
 	return s.interim(r.Status, r.Header)
 }

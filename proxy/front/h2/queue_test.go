@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -49,7 +50,7 @@ func TestQueueIsFullUnderLock(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("a full queue waits for a lock that its caller holds")
 	}
-	if got := c.broken.Load(); got == nil || *got != errNotReading {
+	if got := c.broken.Load(); got == nil || !errors.Is(*got, errNotReading) {
 		t.Errorf("got %v; want %v", got, errNotReading)
 	}
 }

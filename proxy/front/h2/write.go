@@ -184,7 +184,8 @@ func (c *Conn) greetings() {
 	})
 }
 
-// appendHead writes the frames of a header block to out. The caller holds wmu.
+// appendHead writes the frames of a header block to out, of trailers where there is no
+// status. The caller holds wmu.
 func (c *Conn) appendHead(id uint32, status int, header exchange.Header, length int64, end bool) {
 	c.fields.Reset()
 	if status > 0 {
@@ -205,6 +206,9 @@ func (c *Conn) appendHead(id uint32, status int, header exchange.Header, length 
 		}
 		if name == nameAltSvc {
 			altSvc = nil // the server knows of a better one.
+		}
+		if status == 0 && exchange.HeadOnly(header[i].Name) {
+			continue
 		}
 		switch pseudo.KindOf(name) {
 		case pseudo.FieldOurs, pseudo.FieldBad:

@@ -45,6 +45,8 @@ type stream struct {
 	r    *http.Request
 	ctl  *http.ResponseController
 	body body
+	// waits says that the client expects a 100 before it sends the body.
+	waits bool
 
 	// atomic
 	aborted atomic.Bool // the body is not to be read any more
@@ -53,7 +55,7 @@ type stream struct {
 
 	// under inviting, which orders a 100 and the answer for a client that expects one
 	inviting sync.Mutex
-	expects  bool // and has got neither
+	invited  bool
 	started  bool
 
 	// the handler's goroutine
@@ -70,7 +72,7 @@ type stream struct {
 func newStream(c *conn, w http.ResponseWriter, r *http.Request) *stream {
 	s := &stream{conn: c, w: w, r: r, ctl: http.NewResponseController(w)}
 	s.body.stream = s
-	s.expects = exchange.EqualFold([]byte(r.Header.Get("Expect")), "100-continue")
+	s.waits = exchange.EqualFold([]byte(r.Header.Get("Expect")), "100-continue")
 	return s
 }
 
@@ -88,8 +90,8 @@ func (s *stream) Inform(r *exchange.Response) error {
 		return errStarted
 	case r.Status < 100 || r.Status > 199 || r.Status == 101:
 		return fmt.Errorf("cannot send status %d as an interim response; want 1xx, not 101", r.Status)
-	case r.Status == 100:
-		return nil // that is the front's own affair.
+	case r.Status == 100 && s.waits:
+		return nil // the client gets the front's own, see invite.
 	}
 	s.inviting.Lock()
 	defer s.inviting.Unlock()
@@ -105,8 +107,8 @@ func (s *stream) Inform(r *exchange.Response) error {
 func (s *stream) invite() {
 	s.inviting.Lock()
 	defer s.inviting.Unlock()
-	if s.expects && !s.started {
-		s.expects = false
+	if s.waits && !s.invited && !s.started {
+		s.invited = true
 		s.patience()
 		s.w.WriteHeader(http.StatusContinue)
 	}

@@ -3,6 +3,7 @@ package h3
 import (
 	"net/http"
 	"runtime/debug"
+	"strings"
 
 	"drover/exchange"
 	"drover/proxy/front/pseudo"
@@ -132,7 +133,7 @@ func (s *stream) complete() {
 		return
 	}
 	for _, f := range s.resp.Trailer() {
-		if k := pseudo.KindOf(string(f.Name)); k != pseudo.FieldOurs && k != pseudo.FieldBad {
+		if k := pseudo.KindOf(strings.ToLower(string(f.Name))); k != pseudo.FieldOurs && k != pseudo.FieldBad && !exchange.HeadOnly(f.Name) {
 			s.w.Header().Add(http.TrailerPrefix+string(f.Name), pseudo.Clean(f.Value))
 		}
 	}

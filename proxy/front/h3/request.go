@@ -67,9 +67,9 @@ func (s *stream) attach() bool {
 	switch length := req.ContentLength; {
 	case req.Upgrade != "":
 		return true
-	case length < 0 && !pseudo.LikesLength(req.Method) && !s.expects:
+	case length < 0 && !pseudo.LikesLength(req.Method) && !s.waits:
 		return s.peek()
-	case length < 0, length > smallBody, s.expects:
+	case length < 0, length > smallBody, s.waits:
 		req.Body, req.Trailer = &s.body, s.body.trailers
 		return true
 	}
@@ -132,7 +132,10 @@ func (b *body) Read(p []byte) (int, error) {
 	switch {
 	case limits.MaxBody > 0 && b.read > limits.MaxBody:
 		return 0, exchange.ErrBodyTooLarge
-	case err == nil, err == io.EOF: //nolint:errorlint // io.Reader's contract is this very value.
+	case err == io.EOF && slices.ContainsFunc(b.trailers(), func(f exchange.Field) bool { return exchange.HeadOnly(f.Name) }): //nolint:errorlint // io.Reader's contract is this very value.
+		s.reset.Store(true)
+		return n, io.ErrUnexpectedEOF // as good as cut.
+	case err == nil, err == io.EOF: //nolint:errorlint // see above.
 		return n, err
 	case s.aborted.Load():
 		return n, errAborted
