@@ -115,12 +115,23 @@ type Breaker interface {
 	Broke() Reason
 }
 
+// Windows are the flow control of a client that says how much of a body it takes: what it
+// leaves no room for need not be in memory.
+type Windows interface {
+	// Room gives how many body bytes would go out at once if they were written now.
+	Room() int
+	// AwaitRoom passes on all that was written, the head too, and waits until there is
+	// room. It fails where Write would.
+	AwaitRoom() error
+}
+
 // Exchange is one request and its response on their way through drover. It belongs
 // to one goroutine. A front fills the first group, the path the second.
 type Exchange struct {
 	// The client's part, immutable once the front has filled it.
 	Request  Request
 	Client   Client
+	Windows  Windows        // the Client's, nil for one that has none
 	Remote   netip.AddrPort // the client's address
 	Local    netip.AddrPort // the listener's address of this connection
 	Secure   bool           // the client came over TLS

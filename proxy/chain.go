@@ -45,7 +45,6 @@ type request struct {
 	kept    *replay // the body, where it may have to be sent again
 	rewrite []byte
 	scratch []byte // what new field values are written into
-	buf     []byte
 	// deadline is when the route's time for the response's head is over, the zero time
 	// for never.
 	deadline time.Time
@@ -58,7 +57,7 @@ func (rq *request) reset() {
 	clear(rq.header)
 	clear(rq.reply)
 	*rq = request{
-		done: rq.done, header: rq.header[:0], reply: rq.reply[:0], rewrite: rq.rewrite[:0], merged: rq.merged[:0], scratch: rq.scratch[:0], buf: rq.buf,
+		done: rq.done, header: rq.header[:0], reply: rq.reply[:0], rewrite: rq.rewrite[:0], merged: rq.merged[:0], scratch: rq.scratch[:0],
 	}
 }
 

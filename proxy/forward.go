@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"io"
 	"time"
 
 	"drover/backend"
@@ -317,40 +316,6 @@ func (rq *request) deliver(m *backend.Member) backend.Failure {
 		return backend.FailureNone
 	}
 	return rq.copyBody(body)
-}
-
-// copyBufferSize is how much of a body is in memory at once.
-const copyBufferSize = 32 << 10
-
-// copyBody streams the server's body. What is not followed at once by more goes out
-// at once, the head alone too: an event stream must not wait for a buffer to fill.
-func (rq *request) copyBody(body io.Reader) backend.Failure {
-	ex := rq.ex
-	if rq.buf == nil {
-		rq.buf = make([]byte, copyBufferSize)
-	}
-	for {
-		if rq.resp.Buffered() == 0 {
-			if err := ex.Client.Flush(); err != nil {
-				rq.gone()
-				return backend.FailureClient
-			}
-		}
-		n, err := body.Read(rq.buf)
-		if n > 0 {
-			if _, werr := ex.Client.Write(rq.buf[:n]); werr != nil {
-				rq.gone()
-				return backend.FailureClient
-			}
-			ex.Result.Sent += int64(n)
-		}
-		switch {
-		case err == io.EOF: //nolint:errorlint // io.Reader's contract is this very value.
-			return backend.FailureNone
-		case err != nil:
-			return rq.bodyFailed(err)
-		}
-	}
 }
 
 // bodyFailed cuts an answer whose rest did not come. The client must see it cut:

@@ -58,6 +58,7 @@ type conn struct {
 	// head that the fields point into, is left alone until the exchange ends.
 	buf        []byte
 	pooled     *[]byte
+	from       *sync.Pool // the pool of pooled
 	base, r, w int
 	fields     exchange.Header
 
@@ -237,11 +238,19 @@ func eofIsCut(err error) error {
 // bufferSize is what a connection in use reads into; a head that needs more gets it.
 const bufferSize = 16 << 10
 
-// buffers holds read buffers; connections that wait for work have none.
-var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
+// buffers holds read buffers; connections that wait for work have none. Those in
+// smallBuffers are for an answer that the client takes nothing of yet: it is read no
+// further than to its head.
+var (
+	buffers      = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
+	smallBuffers = sync.Pool{New: func() any { b := make([]byte, minRead); return &b }}
+)
 
-func (c *conn) begin() {
-	c.pooled = buffers.Get().(*[]byte) //nolint:forcetypeassert,errcheck // the pool holds nothing else.
+func (c *conn) begin(client exchange.Windows) {
+	if c.from = &buffers; client != nil && client.Room() < minRead {
+		c.from = &smallBuffers
+	}
+	c.pooled = c.from.Get().(*[]byte) //nolint:forcetypeassert,errcheck // the pools hold nothing else.
 	c.buf, c.base, c.r, c.w = *c.pooled, 0, 0, 0
 	c.fields = c.fields[:0]
 	c.sentAt = c.wire.sent.Load()
@@ -250,8 +259,8 @@ func (c *conn) begin() {
 // end gives the buffer back. Nothing may point into it any more.
 func (c *conn) end() {
 	if c.pooled != nil {
-		buffers.Put(c.pooled)
+		c.from.Put(c.pooled)
 	}
-	c.pooled, c.buf = nil, nil
+	c.pooled, c.from, c.buf = nil, nil, nil
 	c.base, c.r, c.w = 0, 0, 0
 }

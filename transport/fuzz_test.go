@@ -54,7 +54,7 @@ func readAnswer(method string, text []byte, piece int) read {
 	cfg.SetDefaults()
 	m := &memory{append([]byte(nil), text...), piece}
 	c := &conn{Conn: m, wire: &wire{Conn: m}, pool: &Pool{}, settings: &settings{Config: cfg}}
-	c.begin()
+	c.begin(nil)
 	defer c.end()
 	resp := Response{conn: c, client: &fakeClient{}, method: []byte(method), sentAt: time.Now()}
 	if err := resp.readHead(get(method)); err != nil {

@@ -31,7 +31,7 @@ func (p *Pool) RoundTrip(ex *exchange.Exchange, req *exchange.Request, deadline 
 	case h2 != nil:
 		return p.roundTrip2(h2, ex, req, deadline, resp)
 	}
-	c.begin()
+	c.begin(ex.Windows)
 	*resp = Response{conn: c, client: ex.Client, left: ex.Left, method: req.Method, deadline: deadline}
 	if err := resp.send(req); err != nil {
 		return resp.fail(err)

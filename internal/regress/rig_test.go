@@ -65,12 +65,16 @@ type drover struct {
 }
 
 // start runs the binary with a configuration in which WEB stands for the address of the
-// listener. Wrap is a shell command that runs "$@", "" for none.
+// listener, and ADMIN for that of the operator's interface if it begins by setting that.
+// Wrap is a shell command that runs "$@", "" for none.
 func start(t *testing.T, yaml, wrap string) *drover {
 	t.Helper()
 	d := &drover{web: freeAddress(t), admin: freeAddress(t), log: &output{}}
 	path := filepath.Join(t.TempDir(), "drover.yaml")
-	text := fmt.Sprintf("admin: { address: %q }\n", d.admin) + strings.ReplaceAll(yaml, "WEB", d.web)
+	if !strings.HasPrefix(yaml, "admin:") {
+		yaml = "admin: { address: ADMIN }\n" + yaml
+	}
+	text := strings.NewReplacer("WEB", d.web, "ADMIN", d.admin).Replace(yaml)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -113,16 +113,19 @@ func (s *stream) Write(p []byte) (int, error) {
 	if s.left >= 0 {
 		s.left -= int64(len(p))
 	}
-	if s.buf == nil {
-		s.buf = buffers.Get().(*[]byte) //nolint:forcetypeassert,errcheck // the pool holds nothing else.
+	if s.buf != nil && len(*s.buf)+len(p) > bodySize {
+		if len(*s.buf) > 0 {
+			s.send(*s.buf, false)
+		}
+		s.dropBuffer()
 	}
-	if len(*s.buf)+len(p) > bodySize {
-		s.send(*s.buf, false)
-		*s.buf = (*s.buf)[:0]
-	}
-	if len(p) > bodySize {
+	switch {
+	case len(p) > bodySize, len(p) > s.Room(): // then it waits where it is.
 		s.send(p, false)
-	} else {
+	case s.buf == nil:
+		s.buf = buffers.Get().(*[]byte) //nolint:forcetypeassert,errcheck // the pool holds nothing else.
+		fallthrough
+	default:
 		*s.buf = append(*s.buf, p...)
 	}
 	if s.err != nil {
@@ -357,11 +360,7 @@ func (c *Conn) left(s *stream) {
 	if s.tunnel {
 		c.tunnels.Add(-1)
 	}
-	if s.buf != nil {
-		*s.buf = (*s.buf)[:0]
-		buffers.Put(s.buf)
-		s.buf = nil
-	}
+	s.dropBuffer()
 	if s.exch.Done != nil {
 		s.exch.Done()
 	}

@@ -341,7 +341,7 @@ func (b *block) expects() bool {
 func (c *Conn) fill(s *stream) (status int, reason exchange.Reason) {
 	b := &c.block
 	p := &b.pseudo
-	s.exch = exchange.Exchange{Client: s, Left: s.away}
+	s.exch = exchange.Exchange{Client: s, Windows: s, Left: s.away}
 	req := &s.exch.Request
 	*req = exchange.Request{
 		Method: b.pseudoText(p.method), Target: b.pseudoText(p.path), Host: b.pseudoText(p.authority),

@@ -1,0 +1,82 @@
+package regress
+
+import (
+	"io"
+	"net/http"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// memory gives what drover's heap holds after a collection.
+func (d *drover) memory(t *testing.T) int64 {
+	t.Helper()
+	resp, err := http.Get("http://" + d.admin + "/debug/pprof/heap?gc=1&debug=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)`).FindSubmatch(text)
+	if m == nil {
+		t.Fatalf("no HeapAlloc in %.300q", text)
+	}
+	n, err := strconv.ParseInt(string(m[1]), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestHTTP2StalledStreams: a hundred large answers that their client leaves no room for
+// cost less than 1 MiB, and end within 8 s: one that has no window at all, one that has a
+// byte for each stream, and one whose streams share the connection's window.
+func TestHTTP2StalledStreams(t *testing.T) {
+	large := make([]byte, 4<<20)
+	o := startOrigin(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(len(large)))
+		_, _ = w.Write(large)
+	})
+	for _, window := range []uint32{0, 1, 65535} {
+		t.Run(strconv.Itoa(int(window)), func(t *testing.T) {
+			d := start(t, "admin: { address: ADMIN, pprof: true }\n"+toOrigin(o.address, ""), "")
+			serves(t, d)
+			before := d.memory(t)
+			c, nc := dialH2(t, d.web, http2.Setting{ID: http2.SettingInitialWindowSize, Val: window})
+			began := time.Now()
+			for i := range uint32(100) {
+				c.open(t, 2*i+1, true, "/large")
+			}
+			next := func() http2.Frame {
+				f, err := c.ReadFrame()
+				c.must(t, err)
+				return f
+			}
+			for heads := 0; heads < 100; {
+				if _, ok := next().(*http2.HeadersFrame); ok {
+					heads++
+				}
+			}
+			if grown := d.memory(t) - before; grown > 1<<20 {
+				t.Errorf("100 streams cost %d bytes; want at most 1 MiB", grown)
+			}
+			for ended := false; !ended; {
+				var away *http2.GoAwayFrame
+				if away, ended = next().(*http2.GoAwayFrame); ended && away.ErrCode != http2.ErrCodeEnhanceYourCalm {
+					t.Errorf("got %v; want ENHANCE_YOUR_CALM", away.ErrCode)
+				}
+			}
+			if took := time.Since(began); took > 8*time.Second {
+				t.Errorf("it took %v; want at most 8s", took)
+			}
+			_ = nc.Close()
+			serves(t, d)
+		})
+	}
+}
