@@ -113,14 +113,16 @@ func (s *stream) Write(p []byte) (int, error) {
 	if s.left >= 0 {
 		s.left -= int64(len(p))
 	}
-	if s.buf != nil && len(*s.buf)+len(p) > bodySize {
+	// What there is no room for waits where it is.
+	hold := len(p) <= bodySize && len(p) <= s.Room()
+	if s.buf != nil && (!hold || len(*s.buf)+len(p) > bodySize) {
 		if len(*s.buf) > 0 {
 			s.send(*s.buf, false)
 		}
 		s.dropBuffer()
 	}
 	switch {
-	case len(p) > bodySize, len(p) > s.Room(): // then it waits where it is.
+	case !hold:
 		s.send(p, false)
 	case s.buf == nil:
 		s.buf = buffers.Get().(*[]byte) //nolint:forcetypeassert,errcheck // the pool holds nothing else.
