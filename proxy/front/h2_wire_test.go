@@ -453,3 +453,34 @@ func (p *h2Peer) frame(kind http2.FrameType, flags http2.Flags, id uint32, paylo
 
 // stream is the number of a client's stream.
 func stream(index int) uint32 { return uint32(2*index + 1) } //nolint:gosec // tests are short.
+
+// TestH2SettingsAcknowledged: nothing makes use of settings before their acknowledgement is
+// out (RFC 9113, section 6.5.3), on which clients may rely.
+func TestH2SettingsAcknowledged(t *testing.T) {
+	const rounds = 300 // it is a race, which is lost now and then.
+	tf := serveTest(t, nil, func(ex *exchange.Exchange) {
+		if ex.Client.Start(&exchange.Response{Status: 200, ContentLength: rounds}) == nil {
+			_, _ = ex.Client.Write(make([]byte, rounds)) // the test counts.
+		}
+	})
+	p := tf.dialH2(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	p.open(1, true, getLines...)
+	p.expect("HEADERS :status: 200 | content-length: 300")
+	for window := uint32(1); window <= rounds; window++ {
+		p.must(p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: window}))
+		for acknowledged := false; ; {
+			f, err := p.ReadFrame()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s, ok := f.(*http2.SettingsFrame); ok && s.IsAck() {
+				acknowledged = true
+			} else if d, ok := f.(*http2.DataFrame); ok {
+				if !acknowledged || len(d.Data()) != 1 {
+					t.Fatalf("got %d bytes, acknowledged %v, after the change to %d; want one byte, behind the acknowledgement", len(d.Data()), acknowledged, window)
+				}
+				break
+			}
+		}
+	}
+}

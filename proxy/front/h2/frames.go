@@ -85,28 +85,32 @@ func (c *Conn) settings(f *http2.SettingsFrame) error {
 		return nil
 	}
 	c.calm.pay(costFrame)
-	err := f.ForeachSetting(func(setting http2.Setting) error {
-		if err := setting.Valid(); err != nil {
-			return err
-		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		switch setting.ID {
-		case http2.SettingInitialWindowSize:
-			return c.resizeWindows(int64(setting.Val))
-		case http2.SettingMaxFrameSize:
-			c.peerMaxFrame = min(int64(setting.Val), outSize)
-		case http2.SettingHeaderTableSize:
-			c.tableSize.Store(int64(min(setting.Val, 4096)) + 1)
-		}
-		return nil
-	})
-	if err != nil {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := f.ForeachSetting(c.apply); err != nil {
 		return err
 	}
+	// It is queued under mu, so that nothing which makes use of the settings goes out
+	// before it.
 	c.control(func(dst []byte) []byte {
 		return appendFrame(dst, http2.FrameSettings, http2.FlagSettingsAck, 0, nil)
 	})
+	return nil
+}
+
+// apply takes one setting of the client's. The caller holds mu.
+func (c *Conn) apply(setting http2.Setting) error {
+	if err := setting.Valid(); err != nil {
+		return err
+	}
+	switch setting.ID {
+	case http2.SettingInitialWindowSize:
+		return c.resizeWindows(int64(setting.Val))
+	case http2.SettingMaxFrameSize:
+		c.peerMaxFrame = min(int64(setting.Val), outSize)
+	case http2.SettingHeaderTableSize:
+		c.tableSize.Store(int64(min(setting.Val, 4096)) + 1)
+	}
 	return nil
 }
 
