@@ -176,7 +176,7 @@ func uploadH1(t *testing.T, b *bed, final bool, framing, first, second string) *
 // streams go on.
 func uploadH2(t *testing.T, b *bed, final bool) *message {
 	t.Helper()
-	v := b.dialH2(t)
+	v := b.dialFrames(t)
 	part := "2 DATA " + strings.Repeat("x", half/2)
 	v.say(1, "HEADERS :method: POST | :scheme: http | :authority: a | :path: /", part)
 	v.headed(t, 1)

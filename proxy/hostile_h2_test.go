@@ -40,8 +40,8 @@ func newFramePeer(c net.Conn, r io.Reader) *framePeer {
 	return p
 }
 
-// dialH2 connects a client that speaks HTTP/2.
-func (b *bed) dialH2(t *testing.T) *framePeer {
+// dialFrames connects a client that speaks HTTP/2 in frames of the corpus.
+func (b *bed) dialFrames(t *testing.T) *framePeer {
 	t.Helper()
 	c, err := net.Dial("tcp", b.address)
 	if err != nil {
@@ -286,7 +286,7 @@ func (rec *recorder) playH2(c net.Conn, r *bufio.Reader) {
 
 // tryH2 sends a message in frames.
 func (tr *trial) tryH2(t *testing.T, h hostile) {
-	v := tr.dialH2(t)
+	v := tr.dialFrames(t)
 	resp, err := v.ask(1, h.frames...)
 	switch h.want {
 	case "GOAWAY":

@@ -124,7 +124,7 @@ type asker struct {
 func (a asker) ask(t *testing.T, b *bed, method string) (*message, error) {
 	t.Helper()
 	if a.h2 {
-		return b.dialH2(t).ask(1, "HEADERS END :method: "+method+" | :scheme: http | :authority: a | :path: /hostile")
+		return b.dialFrames(t).ask(1, "HEADERS END :method: "+method+" | :scheme: http | :authority: a | :path: /hostile")
 	}
 	v := b.dial(t)
 	version := "1.1"

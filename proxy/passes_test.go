@@ -85,7 +85,7 @@ func TestServersConnectionStays(t *testing.T) {
 		_ = v.Close()
 	}
 	for range 2 {
-		c := b.dialH2(t)
+		c := b.dialFrames(t)
 		if m, err := c.ask(1, "HEADERS END "+headOf("GET")); err != nil || m.status != 200 {
 			t.Fatalf("HTTP/2: got %+v, %v", m, err)
 		}
