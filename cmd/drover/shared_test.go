@@ -101,7 +101,7 @@ routes: [ { respond: { body: ok } } ]
 `, filepath.Join(dir, "site.pem"), filepath.Join(dir, "site.key"), tickets) + ensemble.yaml(timeout)
 	}
 	const path = "/drover/tickets"
-	shared := yaml("zookeeper: "+path, "2s")
+	shared := yaml("zookeeper: "+path, "10s")
 	a, b := startNode(t, shared), startNode(t, shared)
 	together := func(why string, nodes ...*node) {
 		t.Helper()
@@ -155,13 +155,13 @@ routes: [ { respond: { body: ok } } ]
 
 	client = newVisitor()
 	client.resumes(t, a.listen)
-	b.write(t, yaml("rotate_every: 1h, zookeeper: "+path, "3s")) // which is another session, too
+	b.write(t, yaml("rotate_every: 1h, zookeeper: "+path, "9s")) // which is another session, too
 	b.mustReload(t)
 	if !client.resumes(t, b.listen) {
 		t.Error("a reload that leaves the path as it is lost the keys")
 	}
 	together("on a new session with ZooKeeper", a, b)
-	b.write(t, yaml("zookeeper: /elsewhere/tickets", "3s"))
+	b.write(t, yaml("zookeeper: /elsewhere/tickets", "9s"))
 	b.mustReload(t)
 	eventually(t, "the other path is made", func() bool {
 		there, _, err := ensemble.owner.Exists("/elsewhere/tickets")
@@ -170,7 +170,7 @@ routes: [ { respond: { body: ok } } ]
 	eventually(t, "the two have nothing in common any more", func() bool {
 		return !shareSessions(t, a.listen, b.listen) && shareSessions(t, b.listen, b.listen)
 	})
-	b.write(t, yaml("", "3s"))
+	b.write(t, yaml("", "9s"))
 	b.mustReload(t)
 	if !shareSessions(t, b.listen, b.listen) {
 		t.Error("with keys of its own a drover does not resume its sessions")

@@ -256,9 +256,11 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer m.transport.CloseIdleConnections()
 	defer context.AfterFunc(ctx, m.end)()
 	if m.group != nil {
+		running, stop := context.WithCancel(ctx)
 		var following sync.WaitGroup
 		defer following.Wait()
-		following.Go(func() { m.follow(ctx) })
+		defer stop()
+		following.Go(func() { m.follow(running) })
 	}
 	wait := retryFirst
 	for {
