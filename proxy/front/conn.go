@@ -84,6 +84,9 @@ const (
 
 // Read implements net.Conn. Of heads it gives fasthttp one at a time.
 func (c *conn) Read(p []byte) (int, error) {
+	if c.in.heads.bare {
+		return 0, errBareEnd
+	}
 	ahead := len(c.in.unread) > 0
 	var n int
 	var err error

@@ -2,6 +2,7 @@ package front
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -131,7 +132,13 @@ func (c *conn) skipLine(line []byte) { c.in.skip(len(line) + len("\r\n")) }
 type headEnd struct {
 	used int // bytes of the line that has not ended
 	cr   bool
+	text bool // a line that is not empty has ended
+	bare bool // and then a line feed alone
 }
+
+// errBareEnd is for a head that ends in a line feed alone, behind which fasthttp would
+// wait for more.
+var errBareEnd = errors.New("a head ends in a bare LF")
 
 // cut gives how many bytes of p are up to and including the end of a head, or all.
 func (h *headEnd) cut(p []byte) int {
@@ -148,7 +155,9 @@ func (h *headEnd) cut(p []byte) int {
 		}
 		h.used = 0
 		if off += i + 1; length == 0 || length == 1 && cr {
+			h.bare = length == 0 && h.text
 			return off
 		}
+		h.text = true
 	}
 }

@@ -66,6 +66,7 @@ func TestParkedConnectionIsAsStrict(t *testing.T) {
 	tf := serveTest(t, func(c *Config) { c.HeaderTimeout = 10 * short }, echo)
 	for raw, want := range map[string]string{
 		"GET / HTTP/1.1\nHost: a\r\n\r\n": "HTTP/1.1 400 ",
+		"GET / HTTP/1.1\nHost: a\n\n":     "HTTP/1.1 400 ",
 		"GET":                             "HTTP/1.1 408 ",
 	} {
 		if got := tf.parkedConn(t).send(raw).rest(); !strings.HasPrefix(got, want) {

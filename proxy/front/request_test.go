@@ -99,6 +99,8 @@ var requestRows = []struct {
 	{"bare LF in head", "GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", "400 BR"},
 	{"bare LF after request line", "GET / HTTP/1.1\nHost: a\r\n\r\n", "400 BR"},
 	{"bare LF before request line", "\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "400 BR"},
+	{"bare LF at the end", "GET / HTTP/1.1\r\nHost: a\r\n\n", "400 BR"},
+	{"bare LF throughout", "GET / HTTP/1.1\nHost: a\n\n", "400 BR"},
 	{"bare CR in value", "GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", "400 BR"},
 	{"bare CR smuggles host", "GET / HTTP/1.1\r\nX: a\rHost: b\r\nHost: a\r\n\r\n", "400 BR"},
 	{"NUL in value", "GET / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n", "400 BR"},
