@@ -1,7 +1,6 @@
 package front
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,14 +9,6 @@ import (
 	"drover/exchange"
 
 	"github.com/valyala/fasthttp"
-)
-
-// Errors of a handler that uses its Client against the contract.
-var (
-	errStarted   = errors.New("the response has started already")
-	errNoStart   = errors.New("the response has not started")
-	errNoUpgrade = errors.New("the client asked for no upgrade, or the answer was not 101")
-	errTooLong   = errors.New("more body bytes than the response's length")
 )
 
 // outSize is how many bytes of an answer gather before they are sent.
@@ -155,7 +146,7 @@ func (cl *client) answer(status int, reason exchange.Reason) {
 func (cl *client) Inform(r *exchange.Response) error {
 	switch {
 	case cl.started:
-		return errStarted
+		return exchange.ErrStarted
 	case r.Status < 100 || r.Status > 199 || r.Status == 101:
 		return fmt.Errorf("cannot send status %d as an interim response; want 1xx, not 101", r.Status)
 	case cl.req.minor == 0, r.Status == 100 && cl.req.expects:
@@ -199,11 +190,11 @@ func (cl *client) uninvited() bool {
 func (cl *client) Start(r *exchange.Response) error {
 	switch {
 	case cl.started:
-		return errStarted
+		return exchange.ErrStarted
 	case cl.err != nil:
 		return cl.err
 	case r.Status == 101 && cl.tun == nil:
-		return errNoUpgrade
+		return exchange.ErrNoUpgrade
 	case r.Status != 101 && r.Status < 200, r.Status > 999:
 		return fmt.Errorf("cannot send status %d; want 101 or 200 to 999", r.Status)
 	}
@@ -232,7 +223,7 @@ func (cl *client) Write(p []byte) (int, error) {
 	case cl.err != nil:
 		return 0, cl.err
 	case !cl.started:
-		return 0, errNoStart
+		return 0, exchange.ErrNoStart
 	case len(p) == 0:
 		return 0, nil
 	}
@@ -241,7 +232,7 @@ func (cl *client) Write(p []byte) (int, error) {
 		return len(p), nil // as for HEAD: the handler need not care.
 	case framingLength:
 		if int64(len(p)) > cl.left {
-			cl.err = errTooLong
+			cl.err = exchange.ErrTooLong
 			return 0, cl.err
 		}
 		cl.left -= int64(len(p))
@@ -310,7 +301,7 @@ func (cl *client) AbortBody() {
 // Hijack implements exchange.Client.
 func (cl *client) Hijack() (net.Conn, error) {
 	if cl.tun == nil || !cl.started || cl.resp.Status != 101 {
-		return nil, errNoUpgrade
+		return nil, exchange.ErrNoUpgrade
 	}
 	if err := cl.Flush(); err != nil {
 		return nil, err

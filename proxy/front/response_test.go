@@ -275,7 +275,7 @@ func TestInform(t *testing.T) {
 	if got, want := c.head(), "HTTP/1.1 200 OK | Content-Length: 2"; got != want {
 		t.Errorf("got %q; want %q", got, want)
 	}
-	if err := <-started; !errors.Is(err, errStarted) {
+	if err := <-started; !errors.Is(err, exchange.ErrStarted) {
 		t.Errorf("inform after start gave %v", err)
 	}
 	// To a client that waits for it, a 100 says to send the body, which is not the server's
@@ -297,7 +297,7 @@ func TestInform(t *testing.T) {
 func TestContractErrors(t *testing.T) {
 	tf := serveTest(t, nil, func(ex *exchange.Exchange) {
 		c := ex.Client
-		if _, err := c.Write([]byte("x")); !errors.Is(err, errNoStart) {
+		if _, err := c.Write([]byte("x")); !errors.Is(err, exchange.ErrNoStart) {
 			t.Errorf("write before start gave %v", err)
 		}
 		for _, status := range []int{0, 99, 100, 103, 1000} {
@@ -305,20 +305,20 @@ func TestContractErrors(t *testing.T) {
 				t.Errorf("start took status %d", status)
 			}
 		}
-		if err := c.Start(&exchange.Response{Status: 101}); !errors.Is(err, errNoUpgrade) {
+		if err := c.Start(&exchange.Response{Status: 101}); !errors.Is(err, exchange.ErrNoUpgrade) {
 			t.Errorf("101 without an upgrade gave %v", err)
 		}
 		if c.Inform(&exchange.Response{Status: 101}) == nil || c.Inform(&exchange.Response{Status: 200}) == nil {
 			t.Error("inform took 101 or 200")
 		}
-		if _, err := c.Hijack(); !errors.Is(err, errNoUpgrade) {
+		if _, err := c.Hijack(); !errors.Is(err, exchange.ErrNoUpgrade) {
 			t.Errorf("hijack gave %v", err)
 		}
 		_ = c.Start(&exchange.Response{Status: 200, ContentLength: 2})
-		if err := c.Start(&exchange.Response{Status: 200}); !errors.Is(err, errStarted) {
+		if err := c.Start(&exchange.Response{Status: 200}); !errors.Is(err, exchange.ErrStarted) {
 			t.Errorf("the second start gave %v", err)
 		}
-		if _, err := c.Write([]byte("abc")); !errors.Is(err, errTooLong) {
+		if _, err := c.Write([]byte("abc")); !errors.Is(err, exchange.ErrTooLong) {
 			t.Errorf("a body that is too long gave %v", err)
 		}
 	})

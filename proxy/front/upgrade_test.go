@@ -115,7 +115,7 @@ func TestTunnelWriteDeadline(t *testing.T) {
 func TestUpgradeRefusedByServer(t *testing.T) {
 	tf := serveTest(t, nil, func(ex *exchange.Exchange) {
 		respond(ex, "no")
-		if _, err := ex.Client.Hijack(); !errors.Is(err, errNoUpgrade) {
+		if _, err := ex.Client.Hijack(); !errors.Is(err, exchange.ErrNoUpgrade) {
 			t.Errorf("hijack gave %v", err)
 		}
 	})

@@ -16,12 +16,8 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// Errors of a handler that uses its Client against the contract, and of clients.
+// Errors of clients.
 var (
-	errStarted    = errors.New("the response has started already")
-	errNoStart    = errors.New("the response has not started")
-	errNoUpgrade  = errors.New("the client asked for no upgrade, or the answer was not 101")
-	errTooLong    = errors.New("more body bytes than the response's length")
 	errReset      = errors.New("the client has given the stream up")
 	errSlowReader = fmt.Errorf("the client takes nothing of the answer: %w", os.ErrDeadlineExceeded)
 	errAborted    = errors.New("reading the request body was broken off")
@@ -52,7 +48,7 @@ type answer struct {
 func (s *stream) Inform(r *exchange.Response) error {
 	switch {
 	case s.started:
-		return errStarted
+		return exchange.ErrStarted
 	case r.Status < 100 || r.Status > 199 || r.Status == 101:
 		return fmt.Errorf("cannot send status %d as an interim response; want 1xx, not 101", r.Status)
 	case r.Status == 100 && s.head.expects:
@@ -79,11 +75,11 @@ func (s *stream) Broke() exchange.Reason {
 func (s *stream) Start(r *exchange.Response) error {
 	switch {
 	case s.started:
-		return errStarted
+		return exchange.ErrStarted
 	case s.err != nil:
 		return s.err
 	case r.Status == 101 && s.exch.Request.Upgrade == "":
-		return errNoUpgrade
+		return exchange.ErrNoUpgrade
 	case r.Status != 101 && r.Status < 200, r.Status > 999:
 		return fmt.Errorf("cannot send status %d; want 101 or 200 to 999", r.Status)
 	}
@@ -103,11 +99,11 @@ func (s *stream) Write(p []byte) (int, error) {
 	case s.err != nil:
 		return 0, s.err
 	case !s.started:
-		return 0, errNoStart
+		return 0, exchange.ErrNoStart
 	case s.noBody:
 		return len(p), nil // as for HEAD: the handler need not care.
 	case s.left >= 0 && int64(len(p)) > s.left:
-		s.err = errTooLong
+		s.err = exchange.ErrTooLong
 		return 0, s.err
 	}
 	if s.left >= 0 {
@@ -174,20 +170,7 @@ func (s *stream) appendHead(end bool) {
 		status = http.StatusOK // RFC 8441, section 5
 		header = pseudo.WithoutHandshake(header)
 	}
-	s.conn.appendHead(s.id, status, header, s.declared(), end)
-}
-
-// declared is what Content-Length shall say, -1 for nothing. Without a body it is what
-// the server said of the body that is not sent.
-func (s *stream) declared() int64 {
-	r := s.resp
-	switch {
-	case r.Status < 200, r.Status == http.StatusNoContent:
-		return -1 // RFC 9110, section 8.6.
-	case r.ContentLength == exchange.NoBody && !s.noBody:
-		return 0
-	}
-	return max(r.ContentLength, -1)
+	s.conn.appendHead(s.id, status, header, pseudo.DeclaredLength(s.resp, s.noBody), end)
 }
 
 // send writes all of p as the client makes room, the head before it, and the end of the

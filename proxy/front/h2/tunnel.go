@@ -5,6 +5,8 @@ import (
 	"os"
 	"time"
 
+	"drover/exchange"
+
 	"golang.org/x/net/http2"
 )
 
@@ -14,7 +16,7 @@ type tunnel struct{ *stream }
 // Hijack implements exchange.Client.
 func (s *stream) Hijack() (net.Conn, error) {
 	if !s.started || s.resp.Status != 101 {
-		return nil, errNoUpgrade
+		return nil, exchange.ErrNoUpgrade
 	}
 	s.tunnel = true
 	s.conn.tunnels.Add(1)

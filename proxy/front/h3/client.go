@@ -16,14 +16,10 @@ import (
 	"drover/proxy/front/pseudo"
 )
 
-// Errors of a handler that uses its Client against the contract, and of clients.
+// Errors of clients.
 var (
-	errStarted   = errors.New("the response has started already")
-	errNoStart   = errors.New("the response has not started")
-	errNoUpgrade = errors.New("the client asked for no upgrade, or the answer was not 101")
-	errTooLong   = errors.New("more body bytes than the response's length")
-	errAborted   = errors.New("reading the request body was broken off")
-	errCutOff    = errors.New("the answer is incomplete")
+	errAborted = errors.New("reading the request body was broken off")
+	errCutOff  = errors.New("the answer is incomplete")
 )
 
 const (
@@ -87,7 +83,7 @@ func (s *stream) note(err error) {
 func (s *stream) Inform(r *exchange.Response) error {
 	switch {
 	case s.started:
-		return errStarted
+		return exchange.ErrStarted
 	case r.Status < 100 || r.Status > 199 || r.Status == 101:
 		return fmt.Errorf("cannot send status %d as an interim response; want 1xx, not 101", r.Status)
 	case r.Status == 100 && s.waits:
@@ -118,11 +114,11 @@ func (s *stream) invite() {
 func (s *stream) Start(r *exchange.Response) error {
 	switch {
 	case s.started:
-		return errStarted
+		return exchange.ErrStarted
 	case s.err != nil:
 		return s.err
 	case r.Status == 101 && s.exch.Request.Upgrade == "":
-		return errNoUpgrade
+		return exchange.ErrNoUpgrade
 	case r.Status != 101 && r.Status < 200, r.Status > 999:
 		return fmt.Errorf("cannot send status %d; want 101 or 200 to 999", r.Status)
 	}
@@ -156,7 +152,7 @@ func (s *stream) setHead() {
 	if own := opts.AltSvc(s.conn.local.Port()); own != nil && len(h["Alt-Svc"]) == 0 {
 		h.Set("Alt-Svc", string(own))
 	}
-	if n := s.declared(); n >= 0 {
+	if n := pseudo.DeclaredLength(s.resp, s.noBody); n >= 0 {
 		h.Set("Content-Length", strconv.FormatInt(n, 10))
 	}
 	s.w.WriteHeader(status)
@@ -174,30 +170,17 @@ func (s *stream) addFields(from exchange.Header) {
 	}
 }
 
-// declared is what Content-Length shall say, -1 for nothing. Without a body it is what
-// the server said of the body that is not sent.
-func (s *stream) declared() int64 {
-	r := s.resp
-	switch {
-	case r.Status < 200, r.Status == http.StatusNoContent:
-		return -1 // RFC 9110, section 8.6.
-	case r.ContentLength == exchange.NoBody && !s.noBody:
-		return 0
-	}
-	return max(r.ContentLength, -1)
-}
-
 // Write implements exchange.Client.
 func (s *stream) Write(p []byte) (int, error) {
 	switch {
 	case s.err != nil:
 		return 0, s.err
 	case !s.started:
-		return 0, errNoStart
+		return 0, exchange.ErrNoStart
 	case s.noBody:
 		return len(p), nil // as for HEAD: the handler need not care.
 	case s.left >= 0 && int64(len(p)) > s.left:
-		s.note(errTooLong)
+		s.note(exchange.ErrTooLong)
 		return 0, s.err
 	}
 	if s.left >= 0 {
@@ -277,7 +260,7 @@ func (s *stream) AbortBody() {
 // Hijack implements exchange.Client.
 func (s *stream) Hijack() (net.Conn, error) {
 	if !s.started || s.resp.Status != http.StatusSwitchingProtocols {
-		return nil, errNoUpgrade
+		return nil, exchange.ErrNoUpgrade
 	}
 	t, err := newTunnel(s)
 	if err != nil {
