@@ -24,7 +24,7 @@ lint:
 	$(GO) run $(GOLANGCI) run
 
 race: ## all tests with the race detector, in random order
-	$(GO) test -race -shuffle=on -timeout 8m $(PACKAGES)
+	$(GO) test -race -shuffle=on -timeout 14m $(PACKAGES)
 
 allocs: ## tests that count allocations, which the race detector would falsify
 	$(GO) test -run 'Alloc' $(PACKAGES)
