@@ -103,7 +103,7 @@ func (c *conn) fill(w wait) error {
 	if c.r == c.w {
 		c.r, c.w = c.base, c.base
 	}
-	if room := len(c.buf) - c.w; room == 0 || c.r == c.w && room < minRead {
+	if room := len(c.buf) - c.w; room == 0 || c.r == c.w && room < min(minRead, len(c.buf)) {
 		c.makeRoom()
 	}
 	n, err := c.readSome(c.buf[c.w:], w)
@@ -126,7 +126,11 @@ func (c *conn) makeRoom() {
 		c.r, c.w = c.base, c.base+len(unread)
 		return
 	}
-	next := make([]byte, max(bufferSize, 2*len(unread)+minRead))
+	size := 2*len(unread) + minRead
+	if c.base > 0 || c.from != &smallBuffers {
+		size = max(size, bufferSize) // more than the head is read.
+	}
+	next := make([]byte, size)
 	copy(next, unread)
 	c.buf, c.base, c.r, c.w = next, 0, 0, len(unread)
 }
@@ -243,8 +247,10 @@ const bufferSize = 16 << 10
 // further than to its head.
 var (
 	buffers      = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
-	smallBuffers = sync.Pool{New: func() any { b := make([]byte, minRead); return &b }}
+	smallBuffers = sync.Pool{New: func() any { b := make([]byte, smallBufferSize); return &b }}
 )
+
+const smallBufferSize = 2 << 10
 
 func (c *conn) begin(client exchange.Windows) {
 	if c.from = &buffers; client != nil && client.Room() < minRead {

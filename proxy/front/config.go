@@ -25,8 +25,8 @@ type Config struct {
 	TLS *TLSConfig `yaml:"tls"`
 
 	// HeaderTimeout bounds the whole request head, from its first byte; on a new
-	// connection from its accept, and from there again for the TLS handshake.
-	// Default 10s.
+	// connection from its accept, and from there again for the TLS handshake. Over
+	// HTTP/2 it bounds each frame, too, but for the data of a body. Default 10s.
 	HeaderTimeout time.Duration `yaml:"header_timeout"`
 	// BodyIdleTimeout is how long a client may send nothing in the middle of a
 	// request body. See min_body_rate for one that goes on slowly. Default 30s.
