@@ -118,6 +118,7 @@ func (f *Front) newH3() *h3.Server {
 			limits := h3.Limits{
 				HeaderTimeout: s.headerTimeout, BodyIdle: s.bodyIdle, WriteIdle: s.writeIdle, KeepAlive: s.keepAlive,
 				MaxHeader: s.maxHeader, MaxFields: s.maxFields, MaxBody: s.maxBody,
+				MinBodyRate: s.minBodyRate,
 			}
 			if s.http3 != nil {
 				limits.MaxStreams = s.http3.MaxStreams

@@ -489,6 +489,59 @@ func TestHTTP3Stalled(t *testing.T) {
 	}
 }
 
+// TestHTTP3MinBodyRate: a body that goes on slowly is given up, after its grace.
+func TestHTTP3MinBodyRate(t *testing.T) {
+	t.Parallel() // it does nothing but wait.
+	hf := serveHTTP3(t, func(c *Config) { c.MinBodyRate, c.BodyIdleTimeout = 1<<20, time.Hour }, func(ex *exchange.Exchange) {
+		_, err := io.Copy(io.Discard, ex.Request.Body)
+		respond(ex, fmt.Sprint(err))
+	})
+	body, w := io.Pipe()
+	go func() { _, _ = io.WriteString(w, "slow") }() // and nothing more.
+	req := makeRequest(t, "POST", "https://"+hf.udp+"/", body)
+	req.ContentLength = 1 << 20
+	resp, err := hf.client(t).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	_ = body.Close()
+	if string(got) != exchange.ErrBodyTimeout.Error() || err != nil {
+		t.Errorf("got %q, %v; want %q", got, err, exchange.ErrBodyTimeout)
+	}
+}
+
+// TestHTTP3Refused: what the front itself answers to a call of gRPC has gRPC's form, and
+// trailers that only a head may have are as good as a cut.
+func TestHTTP3Refused(t *testing.T) {
+	hf := serveHTTP3(t, func(c *Config) { c.MaxBodySize = 10 }, func(ex *exchange.Exchange) {
+		_, err := io.Copy(io.Discard, ex.Request.Body)
+		respond(ex, fmt.Sprint(err))
+	})
+	cl := hf.client(t)
+	call := makeRequest(t, "POST", "https://"+hf.udp+"/s/m", strings.NewReader("more than ten"))
+	call.Header.Set("Content-Type", "application/grpc")
+	resp, err := cl.Do(call)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != 200 || resp.Header.Get("Grpc-Status") != "8" {
+		t.Errorf("got %d %v; want 200 with grpc-status 8", resp.StatusCode, resp.Header)
+	}
+	req := makeRequest(t, "POST", "https://"+hf.udp+"/", struct{ io.Reader }{strings.NewReader("few")})
+	req.Trailer = http.Header{"X-Forwarded-For": {"10.0.0.1"}}
+	if resp, err = cl.Do(req); err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if string(got) != io.ErrUnexpectedEOF.Error() || err != nil {
+		t.Errorf("got %q, %v; want %q", got, err, io.ErrUnexpectedEOF)
+	}
+}
+
 // TestHTTP3RapidReset: a client that asks and takes back does not go on for long
 // (CVE-2023-44487).
 func TestHTTP3RapidReset(t *testing.T) {

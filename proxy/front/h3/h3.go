@@ -21,6 +21,7 @@ type Limits struct {
 	BodyIdle      time.Duration // between two pieces of a body
 	WriteIdle     time.Duration // without room in the client's flow-control windows
 	KeepAlive     time.Duration // without a request
+	MinBodyRate   int64         // bytes a second of a body whose length is announced, 0 for none; see pace
 
 	MaxStreams int   // at the same time
 	MaxHeader  int   // bytes of a field section, as RFC 9114, section 4.2.2 counts them

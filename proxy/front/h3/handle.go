@@ -87,7 +87,7 @@ func (s *stream) describe() []zap.Field {
 
 // answer sends drover's own answer.
 func (s *stream) answer(status int, reason exchange.Reason) {
-	r, text := exchange.Answer(status, reason, s.exch.Request.Header.Get("Accept"))
+	r, text := exchange.AnswerTo(&s.exch.Request, status, reason)
 	s.exch.Result.Status, s.exch.Result.Reason, s.exch.Result.Sent = status, reason, 0
 	if exchange.BodyAllowed(s.exch.Request.Method, status) {
 		s.exch.Result.Sent = int64(len(text))

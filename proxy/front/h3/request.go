@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"drover/exchange"
+	"drover/proxy/front/pace"
 	"drover/proxy/front/pseudo"
 )
 
@@ -28,7 +29,7 @@ func (s *stream) fill() (status int, reason exchange.Reason) {
 	req.Method, req.Target, req.Host = []byte(s.r.Method), []byte(s.r.RequestURI), []byte(s.r.Host)
 	req.ProtoMajor, req.ContentLength = 3, exchange.LengthUnknown
 	if req.Header.Has("Content-Length") {
-		req.ContentLength = s.r.ContentLength
+		req.ContentLength, s.body.pace = s.r.ContentLength, pace.Start()
 	}
 	c := s.conn
 	c.server.opts.Address(&s.exch, c.remote, c.local)
@@ -116,6 +117,7 @@ func (s *stream) bodyBroken(err error) {
 type body struct {
 	stream *stream
 	read   int64 // bytes so far
+	pace   pace.Pace
 }
 
 // Read implements io.Reader. See exchange.Request.Body.
@@ -123,12 +125,14 @@ func (b *body) Read(p []byte) (int, error) {
 	s := b.stream
 	s.invite()
 	limits := s.conn.server.opts.Limits()
-	_ = s.ctl.SetReadDeadline(time.Now().Add(limits.BodyIdle)) // a broken stream says so below.
+	began := time.Now()
+	_ = s.ctl.SetReadDeadline(b.pace.Limit(began, limits.BodyIdle, limits.MinBodyRate)) // a broken stream says so below.
 	if s.aborted.Load() {
 		return 0, errAborted
 	}
 	n, err := s.r.Body.Read(p)
 	b.read += int64(n)
+	b.pace.Count(time.Since(began), n)
 	switch {
 	case limits.MaxBody > 0 && b.read > limits.MaxBody:
 		return 0, exchange.ErrBodyTooLarge
