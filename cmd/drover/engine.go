@@ -364,7 +364,7 @@ func (e *engine) shutdown(ctx context.Context) {
 		wg.Go(func() {
 			e.drainListener(ctx, ctx, l)
 			if l.quic != nil {
-				l.quic.task.stop()
+				l.quic.finish(ctx)
 			}
 		})
 	}

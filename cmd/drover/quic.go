@@ -87,6 +87,16 @@ func (q *quicSocket) serve(name string, f *front.Front, logger *zap.Logger) {
 	}
 }
 
+// finish ends the service of the socket. Connections of earlier fronts that share it may
+// end first, until ctx does.
+func (q *quicSocket) finish(ctx context.Context) {
+	select {
+	case <-q.task.done:
+	case <-ctx.Done():
+	}
+	q.task.stop()
+}
+
 // undo gives the socket back if it was bound for a plan that came to nothing.
 func (q *quicSocket) undo() {
 	if q != nil && q.task == nil {
@@ -117,10 +127,11 @@ func (e *engine) retireQUIC(before map[*quicSocket]*front.Front, timeout time.Du
 		e.drains.Go(func() {
 			ctx, cancel := context.WithTimeout(e.drainCtx, timeout)
 			defer cancel()
-			if err := f.RetireHTTP3(ctx, e.drainCtx); err != nil {
+			// Tunnels too: as long as the port is taken, a reload that wants it again is refused.
+			if err := f.RetireHTTP3(ctx, ctx); err != nil {
 				e.logger.Warn("not every connection could finish", zap.Error(err))
 			}
-			q.task.stop()
+			q.finish(ctx)
 		})
 	}
 }

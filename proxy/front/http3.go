@@ -14,7 +14,8 @@ import (
 )
 
 // HTTP3Config is the `http3` block of a listener. Its UDP socket has the address and the
-// port of the TCP one; both must be let through.
+// port of the TCP one; both must be let through. A reload that takes the block away lets
+// what runs over HTTP/3 finish for drain_timeout, WebSockets too, and then closes the port.
 type HTTP3Config struct {
 	// MaxStreams bounds the requests that run on one connection at the same time.
 	// Default 128.

@@ -333,6 +333,26 @@ func TestHTTP3Cut(t *testing.T) {
 	}
 }
 
+// TestHTTP3Panic: an answer that has not gone out becomes one that says what happened.
+func TestHTTP3Panic(t *testing.T) {
+	hf := serveHTTP3(t, nil, func(ex *exchange.Exchange) {
+		if ex.Client.Start(&exchange.Response{Status: 200, ContentLength: 3}) == nil {
+			_, _ = io.WriteString(ex.Client, "abc") // it waits.
+		}
+		panic("on purpose")
+	})
+	hf.opts.Logger = quietLogger()
+	resp, err := hf.client(t).Get("https://" + hf.udp + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if resp.StatusCode != 500 || string(got) != "500 Internal Server Error\n" || err != nil {
+		t.Errorf("got %d %q, %v; want 500", resp.StatusCode, got, err)
+	}
+}
+
 // TestHTTP3EarlyAnswer: the answer need not wait for the body.
 func TestHTTP3EarlyAnswer(t *testing.T) {
 	hf := serveHTTP3(t, func(c *Config) { c.MaxBodySize = 100 << 10 }, reply("enough"))

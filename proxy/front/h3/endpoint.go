@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
 )
 
 // Windows bound what clients may have sent that nobody has read yet.
@@ -89,23 +90,38 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	accepting, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(e.stopping, stop)()
-	for {
-		conn, err := ln.Accept(accepting)
-		if err != nil {
-			break
+	for err == nil {
+		var conn *quic.Conn
+		if conn, err = ln.Accept(accepting); err == nil {
+			e.running.Go(func() { serverOf(conn.Context()).serve(conn) })
 		}
-		e.running.Go(func() { serverOf(conn.Context()).serve(conn) })
+	}
+	if accepting.Err() != nil {
+		err = nil // it was asked for.
 	}
 	_ = ln.Close() // connections go on, and none begins any more.
+	closeQueued(ln)
 	ended := make(chan struct{})
 	go func() { e.running.Wait(); close(ended) }()
 	select {
 	case <-ended:
 	case <-ctx.Done():
 	}
-	err = e.transport.Close()
+	err = errors.Join(err, e.transport.Close())
 	<-ended
 	return err
+}
+
+// closeQueued closes the connections that nobody has taken from a listener that is closed:
+// it does not do so itself.
+func closeQueued(ln *quic.Listener) {
+	for {
+		conn, err := ln.Accept(context.Background())
+		if err != nil {
+			return
+		}
+		_ = conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "") // it may be closed already.
+	}
 }
 
 // serverKey is where a connection's context has its Server.

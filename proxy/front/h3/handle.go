@@ -54,7 +54,7 @@ func (s *stream) handle() {
 		}
 		opts.Logger.Error("panic while handling a request", append(s.describe(),
 			zap.Any("cause", cause), zap.ByteString("stack", debug.Stack()))...)
-		if !s.sent && s.err == nil {
+		if !s.headSet && s.err == nil {
 			s.unstart()
 			s.answer(http.StatusInternalServerError, exchange.ReasonPanic)
 			return
@@ -70,7 +70,6 @@ func (s *stream) handle() {
 // unstart takes an answer back of which nothing went out.
 func (s *stream) unstart() {
 	s.started, s.noBody = false, false
-	clear(s.w.Header())
 	if s.buf != nil {
 		*s.buf = (*s.buf)[:0]
 	}
@@ -124,6 +123,7 @@ func (s *stream) finish() {
 
 // complete hands the library what it sends once the handler has returned.
 func (s *stream) complete() {
+	s.setHead()
 	s.patience()
 	if s.buf != nil && len(*s.buf) > 0 {
 		s.send(*s.buf)

@@ -50,7 +50,7 @@ func NewServer(o Options) *Server { return &Server{opts: o, conns: map[*conn]str
 func (s *Server) Drain(requests, tunnels context.Context) (cut int) {
 	conns := s.stop()
 	for _, c := range conns {
-		c.shutdown(tunnels)
+		c.shutdown()
 	}
 	for _, c := range conns {
 		select {
@@ -140,7 +140,7 @@ func (s *Server) serve(qc *quic.Conn) {
 	late := s.draining
 	s.mu.Unlock()
 	if late { // its handshake was under way.
-		c.shutdown(context.Background())
+		c.shutdown()
 	}
 	_ = c.http.ServeQUICConn(qc) // it says how the client has left.
 	c.timer.Stop()
@@ -226,11 +226,11 @@ func (c *conn) idled() {
 		c.leave()
 		return
 	}
-	c.shutdown(context.Background())
+	c.shutdown()
 }
 
 // shutdown tells the client to leave.
-func (c *conn) shutdown(ctx context.Context) {
+func (c *conn) shutdown() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closing {
@@ -241,7 +241,8 @@ func (c *conn) shutdown(ctx context.Context) {
 	if c.active == 0 {
 		c.timer.Reset(c.idle)
 	}
-	c.shutting.Go(func() { _ = c.http.Shutdown(ctx) }) // ended tells what came of it.
+	// It ends with the connection, which is for leave and kill to close.
+	c.shutting.Go(func() { _ = c.http.Shutdown(context.Background()) })
 }
 
 // leave closes a connection that has nothing to do.
