@@ -21,7 +21,9 @@ type AddressConfig struct {
 	// 169.254.7.0/24, permits it; the metadata address needs to be named itself.
 	// Default none: all but what is refused.
 	Allow []string `yaml:"allow"`
-	// Deny lists networks that are refused in any case. Default none.
+	// Deny lists networks that are refused in any case, such as 127.0.0.0/8 and ::1
+	// where no sidecars are: a registry may name loopback addresses, and so whatever
+	// listens there for drover's own host alone. Default none.
 	Deny []string `yaml:"deny"`
 	// AllowLinkLocal permits a registry link-local addresses (169.254.0.0/16,
 	// fe80::/10), those of cloud metadata apart. Default false.
