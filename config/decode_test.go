@@ -130,17 +130,14 @@ func TestDecodeFaults(t *testing.T) {
 }
 
 // TestDecodeBounds gives the decoder files that were made to take all memory or to
-// overflow the stack.
+// overflow the stack. One that is not bounded ends by the time-out of the whole run, for
+// how long a bounded one takes depends on what else the machine does.
 func TestDecodeBounds(t *testing.T) {
 	f := func(name, text, want string) {
 		t.Helper()
-		began := time.Now()
 		_, err := decodeSample(text)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got error %.200v; want one with %q", name, err, want)
-		}
-		if took := time.Since(began); took > time.Minute {
-			t.Errorf("%s: took %v", name, took)
 		}
 	}
 	f("brackets", strings.Repeat("[", 100_000), "nested too deeply")
