@@ -333,16 +333,17 @@ func TestHTTP3Cut(t *testing.T) {
 	}
 }
 
-// TestHTTP3Panic: an answer that has not gone out becomes one that says what happened.
+// TestHTTP3Panic: a panic before the answer becomes one; behind its beginning it cuts it.
 func TestHTTP3Panic(t *testing.T) {
 	hf := serveHTTP3(t, nil, func(ex *exchange.Exchange) {
-		if ex.Client.Start(&exchange.Response{Status: 200, ContentLength: 3}) == nil {
+		if string(ex.Request.Target) == "/begun" && ex.Client.Start(&exchange.Response{Status: 200, ContentLength: 3}) == nil {
 			_, _ = io.WriteString(ex.Client, "abc") // it waits.
 		}
 		panic("on purpose")
 	})
 	hf.opts.Logger = quietLogger()
-	resp, err := hf.client(t).Get("https://" + hf.udp + "/")
+	cl := hf.client(t)
+	resp, err := cl.Get("https://" + hf.udp + "/")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -350,6 +351,13 @@ func TestHTTP3Panic(t *testing.T) {
 	_ = resp.Body.Close()
 	if resp.StatusCode != 500 || string(got) != "500 Internal Server Error\n" || err != nil {
 		t.Errorf("got %d %q, %v; want 500", resp.StatusCode, got, err)
+	}
+	if resp, err = cl.Get("https://" + hf.udp + "/begun"); err == nil {
+		got, err = io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err == nil {
+			t.Errorf("got %d %q as a whole answer", resp.StatusCode, got)
+		}
 	}
 }
 

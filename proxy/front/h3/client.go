@@ -55,14 +55,13 @@ type stream struct {
 	started  bool
 
 	// the handler's goroutine
-	exch    exchange.Exchange
-	resp    *exchange.Response
-	buf     *[]byte // body bytes that wait
-	left    int64   // body bytes to come, of a body of known length
-	noBody  bool
-	headSet bool
-	tunnel  *tunnel
-	err     error
+	exch   exchange.Exchange
+	resp   *exchange.Response
+	buf    *[]byte // body bytes that wait
+	left   int64   // body bytes to come, of a body of known length
+	noBody bool
+	tunnel *tunnel
+	err    error
 }
 
 func newStream(c *conn, w http.ResponseWriter, r *http.Request) *stream {
@@ -131,16 +130,13 @@ func (s *stream) Start(r *exchange.Response) error {
 	if r.ContentLength == exchange.NoBody {
 		s.left = 0
 	}
+	s.setHead()
 	return nil
 }
 
-// setHead hands the head to the library, once, which must add nothing to it and cannot
-// take it back.
+// setHead hands the head to the library, which must add nothing to it and cannot take it
+// back. It copies the fields, which may be views into a server's connection.
 func (s *stream) setHead() {
-	if s.headSet {
-		return
-	}
-	s.headSet = true
 	h := s.w.Header()
 	h["Date"], h["Content-Type"], h["Content-Length"] = nil, nil, nil
 	header, status := s.resp.Header, s.resp.Status
@@ -210,7 +206,6 @@ func (s *stream) Write(p []byte) (int, error) {
 
 // send writes all of p as the client makes room.
 func (s *stream) send(p []byte) {
-	s.setHead()
 	for s.err == nil && len(p) > 0 {
 		s.patience()
 		n, err := s.w.Write(p[:min(len(p), pieceSize)])
@@ -234,7 +229,6 @@ func (s *stream) Flush() error {
 		*s.buf = (*s.buf)[:0]
 	}
 	if s.err == nil {
-		s.setHead()
 		s.patience()
 		s.note(s.ctl.Flush())
 	}
@@ -266,7 +260,6 @@ func (s *stream) Hijack() (net.Conn, error) {
 	if !s.started || s.resp.Status != http.StatusSwitchingProtocols {
 		return nil, exchange.ErrNoUpgrade
 	}
-	s.setHead()
 	t, err := newTunnel(s)
 	if err != nil {
 		s.note(err)

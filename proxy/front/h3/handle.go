@@ -54,8 +54,7 @@ func (s *stream) handle() {
 		}
 		opts.Logger.Error("panic while handling a request", append(s.describe(),
 			zap.Any("cause", cause), zap.ByteString("stack", debug.Stack()))...)
-		if !s.headSet && s.err == nil {
-			s.unstart()
+		if !s.started && s.err == nil {
 			s.answer(http.StatusInternalServerError, exchange.ReasonPanic)
 			return
 		}
@@ -65,14 +64,6 @@ func (s *stream) handle() {
 	}()
 	opts.Handler(&s.exch)
 	s.finish()
-}
-
-// unstart takes an answer back of which nothing went out.
-func (s *stream) unstart() {
-	s.started, s.noBody = false, false
-	if s.buf != nil {
-		*s.buf = (*s.buf)[:0]
-	}
 }
 
 // describe names a request in drover's own log, without what may be secret in it.
@@ -123,7 +114,6 @@ func (s *stream) finish() {
 
 // complete hands the library what it sends once the handler has returned.
 func (s *stream) complete() {
-	s.setHead()
 	s.patience()
 	if s.buf != nil && len(*s.buf) > 0 {
 		s.send(*s.buf)
