@@ -16,6 +16,24 @@ type Field struct {
 // duplicates kept. Names compare without regard to ASCII case.
 type Header []Field
 
+// Clone gives a copy that shares no memory with h.
+func (h Header) Clone() Header {
+	size := 0
+	for i := range h {
+		size += len(h[i].Name) + len(h[i].Value)
+	}
+	text := make([]byte, 0, size)
+	keep := func(p []byte) []byte {
+		text = append(text, p...)
+		return text[len(text)-len(p) : len(text) : len(text)]
+	}
+	c := make(Header, len(h))
+	for i := range h {
+		c[i] = Field{Name: keep(h[i].Name), Value: keep(h[i].Value)}
+	}
+	return c
+}
+
 // Get gives the first value of a name, nil when there is none.
 func (h Header) Get(name string) []byte {
 	for i := range h {

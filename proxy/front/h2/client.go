@@ -83,7 +83,11 @@ func (s *stream) Start(r *exchange.Response) error {
 	case r.Status != 101 && r.Status < 200, r.Status > 999:
 		return fmt.Errorf("cannot send status %d; want 101 or 200 to 999", r.Status)
 	}
-	s.started, s.resp = true, r
+	// The head waits, and its fields may be views into a server's connection, which may
+	// serve another request by the time that they are sent.
+	own := *r
+	own.Header = r.Header.Clone()
+	s.started, s.resp = true, &own
 	s.uninvite()
 	s.noBody = r.Status != 101 && !exchange.BodyAllowed(s.exch.Request.Method, r.Status)
 	s.left = max(r.ContentLength, exchange.LengthUnknown)
