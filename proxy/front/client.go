@@ -188,15 +188,8 @@ func (cl *client) uninvited() bool {
 // first bytes, so that both go out at once. One of unknown length may be an event
 // stream, whose head must not wait for the first event.
 func (cl *client) Start(r *exchange.Response) error {
-	switch {
-	case cl.started:
-		return exchange.ErrStarted
-	case cl.err != nil:
-		return cl.err
-	case r.Status == 101 && cl.tun == nil:
-		return exchange.ErrNoUpgrade
-	case r.Status != 101 && r.Status < 200, r.Status > 999:
-		return fmt.Errorf("cannot send status %d; want 101 or 200 to 999", r.Status)
+	if err := exchange.CheckStart(r, cl.started, cl.tun != nil, cl.err); err != nil {
+		return err
 	}
 	cl.started, cl.resp = true, r
 	cl.framing = cl.frame(r)

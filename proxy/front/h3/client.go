@@ -111,15 +111,8 @@ func (s *stream) invite() {
 
 // Start implements exchange.Client. The head waits for the first body bytes or a flush.
 func (s *stream) Start(r *exchange.Response) error {
-	switch {
-	case s.started:
-		return exchange.ErrStarted
-	case s.err != nil:
-		return s.err
-	case r.Status == 101 && s.exch.Request.Upgrade == "":
-		return exchange.ErrNoUpgrade
-	case r.Status != 101 && r.Status < 200, r.Status > 999:
-		return fmt.Errorf("cannot send status %d; want 101 or 200 to 999", r.Status)
+	if err := exchange.CheckStart(r, s.started, s.exch.Request.Upgrade != "", s.err); err != nil {
+		return err
 	}
 	s.inviting.Lock()
 	s.started = true
