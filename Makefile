@@ -23,8 +23,8 @@ vet:
 lint:
 	$(GO) run $(GOLANGCI) run
 
-race: ## all tests with the race detector, in random order
-	$(GO) test -race -shuffle=on -timeout 14m $(PACKAGES)
+race: ## all tests with the race detector, in random order; those that run side by side mostly wait
+	$(GO) test -race -shuffle=on -parallel 6 -timeout 14m $(PACKAGES)
 
 allocs: ## tests that count allocations, which the race detector would falsify
 	$(GO) test -run 'Alloc' $(PACKAGES)

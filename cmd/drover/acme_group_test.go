@@ -212,8 +212,10 @@ func (g *acmeGroup) relay(t *testing.T, ln net.Listener, address func(*member) s
 // orders, the other answers the authority, both serve. While ZooKeeper is away nothing
 // changes.
 func TestGroupSharesCertificates(t *testing.T) {
+	t.Parallel()
 	for _, challenge := range []string{"HTTP-01", "TLS-ALPN-01"} {
 		t.Run(challenge, func(t *testing.T) {
+			t.Parallel()
 			asked, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)
@@ -297,6 +299,7 @@ func (g *acmeGroup) withoutZooKeeper(t *testing.T, first string) {
 // takes that up. Nobody is left without at any time, also while one moves from a folder
 // of its own to the group.
 func TestGroupRenews(t *testing.T) {
+	t.Parallel()
 	web := freeAddress(t)
 	g := startGroup(t, web, freeAddress(t), 15)
 	a, b := g.newMember(t, "a.acme.test"), g.newMember(t, "a.acme.test")

@@ -44,10 +44,10 @@ func startPebble(t *testing.T, dir, web, secure string, seconds int) *pebble {
 		"certificate": %q, "privateKey": %q, "httpPort": %s, "tlsPort": %s, "retryAfter": {"authz": 1, "order": 1},
 		"profiles": {"default": {"description": "for tests", "validityPeriod": %d}}}}`,
 		address, management, filepath.Join(dir, "site.pem"), filepath.Join(dir, "site.key"), portOf(web), portOf(secure), seconds))
-	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
-	t.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
 	p := &pebble{directory: "https://" + address + "/dir"}
-	p.process, p.log = spawnHeard(t, filepath.Join(dir, "pebble"), "-config", filepath.Join(dir, "pebble.json"), "-dnsserver", startResolver(t, "tcp", "acme.test."))
+	cmd := exec.Command(filepath.Join(dir, "pebble"), "-config", filepath.Join(dir, "pebble.json"), "-dnsserver", startResolver(t, "tcp", "acme.test."))
+	cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=0")
+	p.process, p.log = spawnHeard(t, cmd)
 	listening(t, address)
 	return p
 }
@@ -67,6 +67,7 @@ func certificateOf(address, name string) (issuer, serial string, err error) {
 // TestACME has pebble issue certificates, by each challenge alone. They outlive the
 // authority, and a reload wants another one.
 func TestACME(t *testing.T) {
+	t.Parallel()
 	for _, challenge := range []string{"HTTP-01", "TLS-ALPN-01"} {
 		t.Run(challenge, func(t *testing.T) {
 			dir := t.TempDir()

@@ -408,6 +408,7 @@ func micros(t *testing.T, text string) int64 {
 }
 
 func TestReadyCommand(t *testing.T) {
+	t.Parallel()
 	if code, stdout, stderr := command(t, "ready", "--admin", freeAddress(t)); code != exitFailed || stdout != "" || !strings.HasPrefix(stderr, "cannot ask whether drover is ready: ") || !strings.Contains(stderr, "refused") {
 		t.Errorf("of none running: exit code %d, %q, %q; want 1 and why", code, stdout, stderr)
 	}

@@ -15,6 +15,7 @@ import (
 // TestNodeClients: undici, ws and Node's own HTTP/2 through drover, step by step as
 // testdata/node/clients.js has them.
 func TestNodeClients(t *testing.T) {
+	t.Parallel()
 	npm, err := exec.LookPath("npm")
 	if err != nil {
 		zktest.Missing(t, "npm", "npm")

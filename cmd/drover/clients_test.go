@@ -179,6 +179,7 @@ func TestRangesPass(t *testing.T) {
 // TestGoClient: net/http's bodies of every size, its trailers and interim answers, on
 // one connection each.
 func TestGoClient(t *testing.T) {
+	t.Parallel()
 	o := startOrigin(t)
 	for _, row := range []struct{ name, proto, url string }{
 		{"HTTP/1.1", "HTTP/1.1", o.plain}, {"HTTP/1.1 over TLS", "HTTP/1.1", o.secure},

@@ -141,6 +141,7 @@ func inBackground(t *testing.T, url string, n int) <-chan int {
 // TestReadiness: not before the first servers are known; and once ready, a reload with
 // an upstream whose source says nothing takes nobody out.
 func TestReadiness(t *testing.T) {
+	t.Parallel()
 	p := startPeer(t, "a")
 	text := func(more string) string {
 		return fmt.Sprintf(`listeners: [ { name: web, address: "LISTEN" } ]

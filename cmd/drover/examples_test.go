@@ -289,6 +289,7 @@ func (e *example) wantReached(t *testing.T, n int, want map[string]int) {
 // TestExamplesRun starts the binary with each example, with the addresses of the test's
 // listener, servers, ZooKeeper and DNS in place of those that are written there.
 func TestExamplesRun(t *testing.T) {
+	t.Parallel()
 	files, err := os.ReadDir("../../examples")
 	if err != nil {
 		t.Fatal(err)

@@ -26,14 +26,13 @@ func build(t *testing.T, dir, name, pkg string) string {
 // spawn runs a command until the test ends, or it is stopped.
 func spawn(t *testing.T, path string, args ...string) *zktest.Process {
 	t.Helper()
-	p, _ := spawnHeard(t, path, args...)
+	p, _ := spawnHeard(t, exec.Command(path, args...))
 	return p
 }
 
 // spawnHeard is spawn for a test that reads what the command says.
-func spawnHeard(t *testing.T, path string, args ...string) (*zktest.Process, *output) {
+func spawnHeard(t *testing.T, cmd *exec.Cmd) (*zktest.Process, *output) {
 	t.Helper()
-	cmd := exec.Command(path, args...)
 	out := &output{}
 	cmd.Stdout, cmd.Stderr = out, out
 	p, err := zktest.Spawn(cmd)
@@ -44,7 +43,7 @@ func spawnHeard(t *testing.T, path string, args ...string) (*zktest.Process, *ou
 		p.Signal(syscall.SIGKILL)
 		<-p.Ended
 		if t.Failed() {
-			t.Logf("%s said:\n%s", filepath.Base(path), out.String())
+			t.Logf("%s said:\n%s", filepath.Base(cmd.Path), out.String())
 		}
 	})
 	return p, out
@@ -65,6 +64,7 @@ func listening(t *testing.T, address string) {
 // TestGRPCExample follows examples/grpc: two servers that register, one client whose
 // calls go to both, and then to the one that is left.
 func TestGRPCExample(t *testing.T) {
+	t.Parallel()
 	registry := zktest.Start(t)
 	dir := t.TempDir()
 	server := build(t, dir, "server", "drover/examples/grpc/server")
@@ -128,6 +128,7 @@ var interopCases = []string{
 // TestGRPCInterop runs grpc-go's client against grpc-go's server through drover, in clear
 // text and over TLS on both sides.
 func TestGRPCInterop(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	version, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Version}}", "google.golang.org/grpc").Output()
 	if err != nil {

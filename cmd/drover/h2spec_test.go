@@ -12,6 +12,7 @@ import (
 // in clear text and over TLS. In clear text the listener is for HTTP/2 alone: see
 // h2spec.Run.
 func TestH2Spec(t *testing.T) {
+	t.Parallel()
 	a := startPeer(t, "a")
 	dir := t.TempDir()
 	writePair(t, dir, 7)

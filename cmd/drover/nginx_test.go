@@ -37,6 +37,7 @@ http {
 
 // TestNginxServer: nginx as the server, in each protocol that transport.protocol names.
 func TestNginxServer(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	addresses := startNginx(t, dir)
 	large := bytes.Repeat([]byte("0123456789abcdef"), 10<<16) // 10 MiB

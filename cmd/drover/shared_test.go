@@ -90,6 +90,7 @@ func shareSessions(t *testing.T, one, another string) bool {
 // TestTicketsInZooKeeper: drovers resume each other's sessions, over rotations, outages
 // of ZooKeeper and reloads.
 func TestTicketsInZooKeeper(t *testing.T) {
+	t.Parallel()
 	ensemble, dir := startEnsemble(t), t.TempDir()
 	writePair(t, dir, 1)
 	yaml := func(tickets, timeout string) string {

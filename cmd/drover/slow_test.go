@@ -25,6 +25,7 @@ const slowLimit = 200 * time.Millisecond
 // beside it sees nothing of that. With TEST_SLOW, how long each mode lasts, there are
 // 1,000 connections and the client's latency is judged too; else it is a short one.
 func TestSlowClients(t *testing.T) {
+	t.Parallel()
 	tool, err := exec.LookPath("slowhttptest")
 	if err != nil {
 		zktest.Missing(t, "slowhttptest", "slowhttptest")

@@ -94,7 +94,7 @@ func (g *group) certificate(ctx context.Context, domain string) ([]byte, error) 
 	defer cancel()
 	defer context.AfterFunc(g.life, cancel)()
 	log := g.logger.With(zap.String("domain", domain))
-	told := false
+	warned, told := false, false
 	for wait := groupFirst; ; wait = min(2*wait, groupEvery) {
 		data, state, err := g.stored(waiting, domain)
 		if state == stateDue {
@@ -111,11 +111,11 @@ func (g *group) certificate(ctx context.Context, domain string) ([]byte, error) 
 		switch {
 		case state == stateGood:
 			return data, nil
-		case wait < groupEvery || told: // it may be over at once.
-		case err != nil:
-			told = true
+		case wait < groupEvery: // it may be over at once.
+		case err != nil && !warned:
+			warned = true
 			log.Warn("cannot use the storage of certificates; none is ordered until it is back", zap.Error(err))
-		default:
+		case err == nil && !told:
 			told = true
 			log.Info("another order is under way, or what is stored is not valid yet; waiting for it")
 		}

@@ -320,6 +320,15 @@ func TestStorageIsAway(t *testing.T) {
 		if d.logs.Len() != 1 || d.logs.FilterMessageSnippet("none is ordered until it is back").Len() != 1 {
 			t.Errorf("logged %v; want it once", d.logs.All())
 		}
+		s.with(func() { s.away, s.holder = false, &lock{s} })
+		go func() {
+			time.Sleep(time.Minute) // and it has been told of the other's order.
+			s.with(func() { s.away = true })
+		}()
+		if _, err := d.obtain(t, s, fresh); !errors.Is(err, errAway) || d.logs.FilterMessageSnippet("none is ordered until it is back").Len() != 2 {
+			t.Errorf("got %v, logged %v; want it told that the storage went away while it waited for another", err, d.logs.All())
+		}
+		s.with(func() { s.holder = nil })
 		if _, err := d.Get(t.Context(), "acme_account+key"); !errors.Is(err, errAway) {
 			t.Errorf("of the account: got %v; want the failure, and no new account", err)
 		}
