@@ -145,10 +145,7 @@ routes: [{ upstream: u }]
 	p.conns.Range(func(_, _ any) bool { t.Error("a connection arrived; want none"); return false })
 	n.write(t, yaml("", "auto", "check: { path: /healthz, interval: 10ms, edge_interval: 10ms, unhealthy_after: 1 },"))
 	n.mustReload(t)
-	eventually(t, "the server up", func() bool {
-		m := n.upstreams["u"].group.Snapshot().Members
-		return len(m) == 1 && m[0].Health() == backend.HealthUp
-	})
+	eventually(t, "the server up", func() bool { return n.upstreams["u"].group.Snapshot().Available == 1 })
 	if resp, body := fetch(t, client(t, false), "GET", n.url("web")+"/", ""); resp.StatusCode != 200 {
 		t.Errorf("permitted: got %d %q; want 200", resp.StatusCode, body)
 	}
