@@ -36,7 +36,8 @@ func (p Protocol) alpn() []string {
 // HTTP2Config is how HTTP/2 is spoken to servers.
 type HTTP2Config struct {
 	// StreamWindow is how much of a response's body may wait in memory for a client
-	// that reads slowly, and so the most that is under way from the server at once.
+	// that reads slowly, and so the most that is under way from the server at once. For a
+	// client over HTTP/2 it is no more than what that has room for, but 2KiB at least.
 	// Default 256KiB.
 	StreamWindow units.Size `yaml:"stream_window"`
 	// PingAfter is how long a server may say nothing while requests wait for it before

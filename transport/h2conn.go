@@ -24,6 +24,9 @@ const (
 	// h2FirstWindow is every window's size before anybody says otherwise (RFC 9113,
 	// section 6.9.2), and h2FirstFrame the largest frame's (section 6.5.2).
 	h2FirstWindow = 65535
+	// h2SmallWindow is what a server may send of each answer before it is told that the
+	// client has room for more.
+	h2SmallWindow = 2 << 10
 	h2FirstFrame  = 16 << 10
 	h2MaxWindow   = math.MaxInt32
 	h2LastID      = math.MaxInt32
@@ -69,7 +72,6 @@ type h2conn struct {
 	sendWindow int64
 	recvWindow int64
 	firstSend  int64 // a new stream's send window
-	firstRecv  int64 // a new stream's receive window, as announced
 	maxFrame   int
 	leaving    bool // takes no new streams
 	queued     bytes.Buffer
@@ -87,7 +89,7 @@ func newH2(ctx context.Context, c *conn) (*h2conn, error) {
 	h := &h2conn{
 		conn: c, dead: make(chan struct{}), writing: make(chan struct{}, 1), streams: map[uint32]*h2stream{},
 		nextID: 1, maxStreams: math.MaxInt32, sendWindow: h2FirstWindow, recvWindow: h2ConnWindow,
-		firstSend: h2FirstWindow, firstRecv: int64(c.settings.HTTP2.StreamWindow), maxFrame: h2FirstFrame,
+		firstSend: h2FirstWindow, maxFrame: h2FirstFrame,
 	}
 	h.in = http2.NewFramer(io.Discard, bufio.NewReaderSize(c.Conn, bufferSize))
 	h.in.SetMaxReadFrameSize(h2FirstFrame)
@@ -124,7 +126,7 @@ func (c *h2conn) greet() error {
 	err := errors.Join(
 		hello.WriteSettings(
 			http2.Setting{ID: http2.SettingEnablePush, Val: 0},
-			http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(c.firstRecv)},                       //nolint:gosec // validated.
+			http2.Setting{ID: http2.SettingInitialWindowSize, Val: h2SmallWindow},
 			http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: uint32(c.settings.MaxResponseHeaderSize)}), //nolint:gosec // validated.
 		hello.WriteWindowUpdate(0, h2ConnWindow-h2FirstWindow))
 	if err != nil {

@@ -17,8 +17,9 @@ type h2stream struct {
 	c        *h2conn
 	settings *settings
 	method   []byte
-	reused   bool      // an earlier exchange has used the connection
-	begun    time.Time // before the request was written
+	client   exchange.Windows // nil for one that takes all
+	reused   bool             // an earlier exchange has used the connection
+	begun    time.Time        // before the request was written
 
 	// Both have room for one signal: something has come, and: the upload may go on, or
 	// must end.
@@ -36,6 +37,7 @@ type h2stream struct {
 	received    int64    // body bytes ever
 	trailer     exchange.Header
 	recvWindow  int64
+	width       int64 // what recvWindow is when nothing waits
 	credit      int64 // bytes read and not yet given back to the server
 	sendWindow  int64
 	starved     bool // the upload waits for a window
@@ -54,7 +56,28 @@ type h2data struct {
 	r, w  int
 }
 
-var h2blocks = sync.Pool{New: func() any { b := make([]byte, h2FirstFrame); return &b }}
+var (
+	h2blocks      = sync.Pool{New: func() any { b := make([]byte, h2FirstFrame); return &b }}
+	h2smallBlocks = sync.Pool{New: func() any { b := make([]byte, h2SmallWindow); return &b }}
+)
+
+// pool gives the pool of a stream's blocks: those of one whose client takes nothing yet
+// are no larger than what can come.
+func (s *h2stream) pool() *sync.Pool {
+	if s.width == h2SmallWindow {
+		return &h2smallBlocks
+	}
+	return &h2blocks
+}
+
+func (d *h2data) free() {
+	if len(*d.block) == h2SmallWindow {
+		h2smallBlocks.Put(d.block)
+	} else {
+		h2blocks.Put(d.block)
+	}
+	d.block = nil
+}
 
 var errReleased = errors.New("the exchange is over")
 
@@ -91,7 +114,7 @@ func (s *h2stream) store(data []byte) {
 	s.unread += len(data)
 	for len(data) > 0 {
 		if n := len(s.blocks); n == 0 || s.blocks[n-1].w == len(*s.blocks[n-1].block) {
-			s.blocks = append(s.blocks, h2data{block: h2blocks.Get().(*[]byte)}) //nolint:forcetypeassert,errcheck // the pool holds nothing else.
+			s.blocks = append(s.blocks, h2data{block: s.pool().Get().(*[]byte)}) //nolint:forcetypeassert,errcheck // the pools hold nothing else.
 		}
 		last := &s.blocks[len(s.blocks)-1]
 		n := copy((*last.block)[last.w:], data)
@@ -103,7 +126,7 @@ func (s *h2stream) store(data []byte) {
 // giveBack lets the server send n bytes more, in portions.
 func (s *h2stream) giveBack(n int64) error {
 	s.credit += n
-	if s.remoteEnded || s.err != nil || s.wasReset || s.credit == 0 || s.credit < s.c.firstRecv/4 {
+	if s.remoteEnded || s.err != nil || s.wasReset || s.credit == 0 || s.credit < s.width/4 {
 		return nil
 	}
 	grown := s.credit
@@ -112,8 +135,45 @@ func (s *h2stream) giveBack(n int64) error {
 	return s.c.queue(s.c.control.WriteWindowUpdate(s.id, uint32(grown))) //nolint:gosec // at most the window.
 }
 
+// widen gives how much wider the stream's window may be, for a client that has got room:
+// what it takes nothing of stays with the server. The caller holds mu but for room.
+func (s *h2stream) widen(room int64) (by int64) {
+	by = max(min(room, int64(s.settings.HTTP2.StreamWindow))-s.width, 0)
+	s.width += by
+	s.recvWindow += by
+	return by
+}
+
+// clientRoom is how much the client takes, as far as that matters.
+func (s *h2stream) clientRoom() int64 {
+	if s.client == nil {
+		return h2MaxWindow
+	}
+	return int64(s.client.Room())
+}
+
+// follow lets the server send more, once the client has room for it.
+func (s *h2stream) follow() error {
+	if s.width >= int64(s.settings.HTTP2.StreamWindow) {
+		return nil
+	}
+	room := s.clientRoom()
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if s.remoteEnded || s.err != nil || s.wasReset {
+		return nil
+	}
+	if by := s.widen(room); by > 0 {
+		return s.c.queue(s.c.control.WriteWindowUpdate(s.id, uint32(by))) //nolint:gosec // at most the window.
+	}
+	return nil
+}
+
 // read gives body bytes, the error behind them, or io.EOF behind a whole answer.
 func (s *h2stream) read(p []byte, w wait) (int, error) {
+	if err := s.follow(); err != nil {
+		s.c.die(err)
+	}
 	for {
 		s.c.mu.Lock()
 		switch {
@@ -149,8 +209,7 @@ func (s *h2stream) unload(p []byte) (n int) {
 		if d.r += m; d.r < d.w {
 			break
 		}
-		h2blocks.Put(d.block)
-		d.block = nil
+		d.free()
 		used++
 	}
 	rest := copy(s.blocks, s.blocks[used:])
@@ -253,8 +312,8 @@ func (s *h2stream) close() {
 	}
 	s.stopUpload()
 	s.release()
-	for _, d := range s.blocks {
-		h2blocks.Put(d.block)
+	for i := range s.blocks {
+		s.blocks[i].free()
 	}
 	s.blocks, s.unread = nil, 0
 	if s.id != 0 {

@@ -12,7 +12,7 @@ import (
 // roundTrip2 is RoundTrip over HTTP/2, on a connection that has a place reserved.
 func (p *Pool) roundTrip2(c *h2conn, ex *exchange.Exchange, req *exchange.Request, deadline time.Time, resp *Response) error {
 	s := &h2stream{
-		c: c, settings: p.settings.Load(), method: req.Method,
+		c: c, settings: p.settings.Load(), method: req.Method, client: ex.Windows,
 		events: make(chan struct{}, 1), room: make(chan struct{}, 1),
 	}
 	*resp = Response{stream: s, client: ex.Client, left: ex.Left, method: req.Method, deadline: deadline, ProtoMinor: 1}

@@ -127,7 +127,7 @@ func (s *h2stream) open(req *exchange.Request, until time.Time) (whole bool, err
 		return false, err
 	}
 	defer c.unlock()
-	body := req.Body != nil
+	body, room := req.Body != nil, s.clientRoom()
 	c.mu.Lock()
 	if err := c.usable(); err != nil {
 		c.mu.Unlock()
@@ -138,7 +138,8 @@ func (s *h2stream) open(req *exchange.Request, until time.Time) (whole bool, err
 	c.opened++
 	s.reused = c.opened > 1
 	s.sentAt = c.wire.sent.Load()
-	s.sendWindow, s.recvWindow = c.firstSend, c.firstRecv
+	s.sendWindow, s.recvWindow, s.width = c.firstSend, h2SmallWindow, h2SmallWindow
+	wider := s.widen(room)
 	c.streams[s.id] = s
 	inline := body && len(req.Buffered) > 0 && len(req.Buffered) <= min(maxInline, c.maxFrame) &&
 		int64(len(req.Buffered)) <= min(c.sendWindow, s.sendWindow) && req.Trailer == nil
@@ -153,6 +154,9 @@ func (s *h2stream) open(req *exchange.Request, until time.Time) (whole bool, err
 
 	c.encode(req, c.pool.id)
 	err = c.writeBlock(s.id, maxFrame, !body)
+	if err == nil && wider > 0 {
+		err = c.out.WriteWindowUpdate(s.id, uint32(wider)) //nolint:gosec // at most the window.
+	}
 	if err == nil && inline {
 		err = c.out.WriteData(s.id, true, req.Buffered)
 	}

@@ -1,10 +1,12 @@
 package regress
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,16 +50,23 @@ func (c *h2Client) head(t *testing.T) {
 
 // TestHTTP2StalledStreams: a hundred large answers that their client leaves no room for
 // cost less than 1 MiB, and end within 8 s: one that has no window at all, one that has a
-// byte for each stream, and one whose streams share the connection's window.
+// byte for each stream, and one whose streams share the connection's window. The server
+// behind speaks HTTP/1.1 or HTTP/2.
 func TestHTTP2StalledStreams(t *testing.T) {
 	large := make([]byte, 4<<20)
 	o := startOrigin(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(large)))
 		_, _ = w.Write(large)
 	})
-	for _, window := range []uint32{0, 1, 65535} {
-		t.Run(strconv.Itoa(int(window)), func(t *testing.T) {
-			d := start(t, "admin: { address: ADMIN, pprof: true }\n"+toOrigin(o.address, ""), "")
+	for _, row := range []struct {
+		window    uint32
+		transport string
+	}{{0, "h1"}, {1, "h1"}, {65535, "h1"}, {0, "h2c"}, {1, "h2c"}, {65535, "h2c"}} {
+		window := row.window
+		t.Run(fmt.Sprint(window, " ", row.transport), func(t *testing.T) {
+			t.Parallel() // it mostly waits
+			d := start(t, "admin: { address: ADMIN, pprof: true }\n"+
+				strings.Replace(toOrigin(o.address, ""), "}] }]", "}], transport: { protocol: "+row.transport+" } }]", 1), "")
 			serves(t, d)
 			first, _ := dialH2(t, d.web) // what is made once for all is made now.
 			first.open(t, 1, true, "/")

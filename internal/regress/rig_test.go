@@ -172,7 +172,9 @@ func startOrigin(t *testing.T, h http.HandlerFunc) *origin {
 		if h != nil {
 			h(w, r)
 		}
-	})}
+	}), Protocols: new(http.Protocols)}
+	s.Protocols.SetHTTP1(true)
+	s.Protocols.SetUnencryptedHTTP2(true)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = s.Serve(ln) }()
 	t.Cleanup(func() { _ = s.Close(); <-done })
