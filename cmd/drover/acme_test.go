@@ -12,6 +12,10 @@ import (
 	"testing"
 
 	"drover/internal/zktest"
+	"drover/metrics"
+	"drover/proxy/front/acme"
+
+	"go.uber.org/zap"
 )
 
 // pebble is an ACME server for tests, by Let's Encrypt; it is built from its module.
@@ -134,4 +138,37 @@ func mustReadDir(t *testing.T, dir string) []os.DirEntry {
 		t.Fatalf("cannot list %s: %v, %d entries", dir, err, len(list))
 	}
 	return list
+}
+
+// TestIssuedByAnother: a handshake that began before a change took its account away gets
+// what another one has from the same authority, and nothing of another authority's.
+func TestIssuedByAnother(t *testing.T) {
+	dir := t.TempDir()
+	writePair(t, dir, 7)
+	text := ""
+	for _, name := range []string{"site.key", "site.pem"} {
+		part, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += string(part)
+	}
+	put(t, filepath.Join(dir, "drover.test"), text)
+	here := acme.Config{Directory: "https://authority.test/dir", StorageDir: dir}
+	m, err := acme.New(here, nil, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Load(t.Context(), []string{"drover.test"})
+	e := newEngine(zap.NewNop(), nil, metrics.New(0, "test"))
+	e.secrets.Store(&secrets{issuers: map[acme.Config]*issuer{here: {manager: m}}})
+	for directory, want := range map[string]bool{here.Directory: true, "https://other.test/dir": false} {
+		for name, known := range map[string]bool{"drover.test": true, "else.test": false} {
+			before := acme.Config{Directory: directory, StorageDir: "before"}
+			cert, err := e.issued(before, &tls.ClientHelloInfo{ServerName: name})
+			if (cert != nil) != (want && known) || (err == nil) != (want && known) {
+				t.Errorf("%s, %s: got a certificate %v, %v; want one: %v", directory, name, cert != nil, err, want && known)
+			}
+		}
+	}
 }

@@ -183,7 +183,11 @@ func (d *demo) play(ctx context.Context) {
 // notice tells how drover's view of a server has changed since the last look.
 func (d *demo) notice(rows []row, after time.Duration) {
 	for _, r := range rows {
-		if before, known := d.seen[r.name]; known && before != r.state || !known && after > 0 && len(d.seen) >= 3 {
+		before, known := d.seen[r.name]
+		if !known && r.state == "gone" {
+			continue // it is not registered yet.
+		}
+		if known && before != r.state || !known && after > 0 && len(d.seen) >= 3 {
 			d.screen.note(fmt.Sprintf("%s after %.1fs", r.state, after.Seconds()))
 		}
 		d.seen[r.name] = r.state

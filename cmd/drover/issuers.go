@@ -65,10 +65,21 @@ func (e *engine) commitIssuers(next, before map[acme.Config]*issuer) {
 	}
 }
 
-// issued gives the certificate for a client's hello by one account.
+// issued gives the certificate for a client's hello by one account. A handshake may have
+// begun before a change took that away: what another account has from the same authority
+// is as good.
 func (e *engine) issued(account acme.Config, hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if i := e.secrets.Load().issuers[account]; i != nil {
+	issuers := e.secrets.Load().issuers
+	if i := issuers[account]; i != nil {
 		return i.manager.Certificate(hello)
+	}
+	for other, i := range issuers {
+		if other.Directory != account.Directory {
+			continue
+		}
+		if cert, err := i.manager.Certificate(hello); err == nil {
+			return cert, nil
+		}
 	}
 	return nil, fmt.Errorf("there is no certificate for %q yet", hello.ServerName)
 }
