@@ -24,7 +24,7 @@ lint:
 	$(GO) run $(GOLANGCI) run
 
 race: ## all tests with the race detector, in random order; those that run side by side mostly wait
-	$(GO) test -race -shuffle=on -parallel 6 -timeout 14m $(PACKAGES)
+	$(GO) test -race -shuffle=on -parallel 4 -timeout 14m $(PACKAGES)
 
 allocs: ## tests that count allocations, which the race detector would falsify
 	$(GO) test -run 'Alloc' $(PACKAGES)
