@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -43,14 +42,7 @@ func newFramePeer(c net.Conn, r io.Reader) *framePeer {
 // dialFrames connects a client that speaks HTTP/2 in frames of the corpus.
 func (b *bed) dialFrames(t *testing.T) *framePeer {
 	t.Helper()
-	c, err := net.Dial("tcp", b.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
+	c := b.connect(t)
 	_, _ = io.WriteString(c, http2.ClientPreface) // see newFramePeer.
 	return newFramePeer(c, c)
 }

@@ -261,6 +261,13 @@ type visitor struct {
 
 func (b *bed) dial(t *testing.T) *visitor {
 	t.Helper()
+	c := b.connect(t)
+	return &visitor{c.(*net.TCPConn), t, bufio.NewReader(c)}
+}
+
+// connect opens a connection that lasts as long as the test's patience.
+func (b *bed) connect(t *testing.T) net.Conn {
+	t.Helper()
 	c, err := net.Dial("tcp", b.address)
 	if err != nil {
 		t.Fatal(err)
@@ -269,7 +276,7 @@ func (b *bed) dial(t *testing.T) *visitor {
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	return &visitor{c.(*net.TCPConn), t, bufio.NewReader(c)}
+	return c
 }
 
 func (v *visitor) send(text string) {

@@ -37,7 +37,7 @@ type h2stream struct {
 	received    int64    // body bytes ever
 	trailer     exchange.Header
 	recvWindow  int64
-	width       int64 // what recvWindow is when nothing waits
+	width       int64 // what recvWindow is when nothing waits; only the exchange's goroutine changes it
 	credit      int64 // bytes read and not yet given back to the server
 	sendWindow  int64
 	starved     bool // the upload waits for a window

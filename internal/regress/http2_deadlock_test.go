@@ -53,10 +53,10 @@ func (c *h2Client) open(t *testing.T, id uint32, end bool, path string, fields .
 	c.must(t, c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.block.Bytes(), EndHeaders: true, EndStream: end}))
 }
 
-// metric gives the lines of drover's metrics that begin with a name.
-func (d *drover) metric(t *testing.T, name string) (lines []string) {
+// told gives what drover's admin listener answers for a path.
+func (d *drover) told(t *testing.T, path string) string {
 	t.Helper()
-	resp, err := http.Get("http://" + d.admin + "/metrics")
+	resp, err := http.Get("http://" + d.admin + path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,13 @@ func (d *drover) metric(t *testing.T, name string) (lines []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(text)) {
+	return string(text)
+}
+
+// metric gives the lines of drover's metrics that begin with a name.
+func (d *drover) metric(t *testing.T, name string) (lines []string) {
+	t.Helper()
+	for line := range strings.Lines(d.told(t, "/metrics")) {
 		if strings.HasPrefix(line, name) {
 			lines = append(lines, strings.TrimSpace(line))
 		}

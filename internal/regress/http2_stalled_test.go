@@ -2,7 +2,6 @@ package regress
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -16,20 +15,12 @@ import (
 // memory gives what drover's heap holds after a collection.
 func (d *drover) memory(t *testing.T) int64 {
 	t.Helper()
-	resp, err := http.Get("http://" + d.admin + "/debug/pprof/heap?gc=1&debug=1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)`).FindSubmatch(text)
+	text := d.told(t, "/debug/pprof/heap?gc=1&debug=1")
+	m := regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)`).FindStringSubmatch(text)
 	if m == nil {
 		t.Fatalf("no HeapAlloc in %.300q", text)
 	}
-	n, err := strconv.ParseInt(string(m[1]), 10, 64)
+	n, err := strconv.ParseInt(m[1], 10, 64)
 	if err != nil {
 		t.Fatal(err)
 	}
